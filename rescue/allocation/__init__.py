@@ -1,0 +1,1 @@
+"""Which bytes of a volume hold data, and so must be captured."""

@@ -1,0 +1,1 @@
+"""Capture: a disk becomes an image. Plan (pure), then a short pipeline."""

@@ -1,0 +1,273 @@
+"""The only place that starts a program.
+
+As in mkosi's ``run.py``: arguments are lists, never a shell line; the environment is rebuilt (C
+locale, so that output can be parsed); a failure is told once, with the command as ``shlex.join``
+prints it and the program's own last words.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rescue.core.errors import Interrupted, ProgramFailed
+
+_KEPT = (
+    "HOME", "USER", "TMPDIR", "TERM", "SOURCE_DATE_EPOCH", "NO_COLOR", "XDG_RUNTIME_DIR",
+    "RESCUE_RUN_DIR",
+)  # fmt: skip
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a program left behind: its status and what it printed (bytes, undecoded)."""
+
+    command: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are not UTF-8 are replaced."""
+        return self.stdout.decode(errors="replace")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment every program gets: C locale, a known PATH, proxies and few others kept."""
+    kept = {key: value for key, value in os.environ.items() if key in _KEPT}
+    proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
+    return {**kept, **proxies, "LC_ALL": "C.UTF-8", "PATH": _PATH, **(extra or {})}
+
+
+def find(program: str) -> str | None:
+    """Path of ``program``, or None; sbin is searched for ordinary users too."""
+    return shutil.which(program, path=_PATH)
+
+
+def require(program: str, *, package: str = "") -> str:
+    """Path of ``program``.
+
+    Raises:
+        ProgramFailed: it is not installed.
+    """
+    path = find(program)
+    if path is None:
+        raise ProgramFailed(
+            f"the program {program} is not installed",
+            hint=f"install the package {package or program}",
+        )
+    return path
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    check: bool = True,
+    input: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    stdout: IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Finished:
+    """Run a program to its end and keep what it printed.
+
+    Args:
+        check: raise when the status is not 0.
+        stdout: an open file that receives standard output instead of memory.
+        timeout: seconds after which it is killed.
+        pass_fds: open files that the program inherits under the same numbers.
+
+    Raises:
+        ProgramFailed: not installed, failed (with ``check``) or out of time.
+    """
+    words = tuple(str(word) for word in command)
+    try:
+        done = subprocess.run(
+            words,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(env),
+            cwd=cwd,
+            timeout=timeout,
+            check=False,
+            pass_fds=pass_fds,
+        )
+    except FileNotFoundError as error:
+        raise ProgramFailed(
+            f"the program {words[0]} is not installed", hint=f"install {words[0]} and try again"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ProgramFailed(f"{words[0]} did not finish in {timeout:.0f} s") from error
+    result = Finished(words, done.returncode, done.stdout or b"", done.stderr or b"")
+    if check and result.status != 0:
+        raise failure(result)
+    return result
+
+
+def stream(
+    command: Sequence[str | Path],
+    on_line: Callable[[str], None],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: IO[bytes] | None = None,
+) -> Finished:
+    """Run a program and hand each line it prints (both streams, as they come) to ``on_line``.
+
+    For long steps that report progress. Carriage returns end a line too. The last 200 lines are
+    kept for the error. On an exception (Ctrl-C included) the program is terminated first.
+
+    Raises:
+        ProgramFailed: it is not installed or its status is not 0.
+    """
+    words = tuple(str(word) for word in command)
+    try:
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(env),
+            cwd=cwd,
+        )
+    except FileNotFoundError as error:
+        raise ProgramFailed(
+            f"the program {words[0]} is not installed", hint=f"install {words[0]} and try again"
+        ) from error
+    tail: list[str] = []
+
+    def tell(lines: list[bytes]) -> None:
+        for line in lines:
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                tail.append(text)
+                del tail[:-200]
+                on_line(text)
+
+    assert child.stdout is not None
+    try:
+        pending = b""
+        while data := child.stdout.read1(65536):  # type: ignore[attr-defined]
+            if log is not None:
+                log.write(data)
+            *lines, pending = (pending + data).replace(b"\r", b"\n").split(b"\n")
+            tell(lines)
+        tell([pending])  # last words often lack the end of their line
+        status = child.wait()
+    except BaseException:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        raise
+    result = Finished(words, status, b"", "\n".join(tail).encode())
+    if status != 0:
+        raise failure(result)
+    return result
+
+
+def interact(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
+    """Run a program that talks to the person itself: it inherits the terminal.
+
+    Ctrl-C belongs to the program while it runs; this process waits for what it does with it. The
+    handler is a function and not SIG_IGN, which the child would inherit.
+
+    Returns:
+        Its exit status; 128 and the signal's number when a signal ended it, as shells say it.
+
+    Raises:
+        ProgramFailed: it is not installed or cannot be started.
+    """
+    words = tuple(str(word) for word in command)
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        child = subprocess.Popen(words, env=environment(env))
+        status = child.wait()
+    except OSError as error:
+        raise ProgramFailed(
+            f"the program {words[0]} cannot be started: {(error.strerror or '').lower()}",
+            hint=f"install {words[0]} and try again",
+        ) from error
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return status if status >= 0 else 128 - status
+
+
+def detach(
+    command: Sequence[str | Path],
+    *,
+    output: IO[bytes],
+    errors: IO[bytes],
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """Start a program that outlives this one: in a session of its own, away from any terminal.
+
+    Returns:
+        Its process id. This process, while it lives, takes note of its end.
+
+    Raises:
+        ProgramFailed: it is not installed or cannot be started.
+    """
+    words = tuple(str(word) for word in command)
+    try:
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment(env),
+            cwd="/",
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+    except OSError as error:
+        raise ProgramFailed(
+            f"the program {words[0]} cannot be started: {(error.strerror or '').lower()}",
+            hint=f"install {words[0]} and try again",
+        ) from error
+    threading.Thread(target=child.wait, name="wait", daemon=True).start()
+    return child.pid
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Do ``work`` in a copy of this process that ends with it; the copy's process id.
+
+    The copy has this one's memory (opened files, keys) and none of its threads. Nothing of it is
+    cleaned up but what ``work`` itself does: no exception and no exit handler leaves it.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return child
+
+
+def failure(result: Finished) -> ProgramFailed | Interrupted:
+    """The error of a finished program, in its own last words."""
+    if result.status == -signal.SIGINT:
+        return Interrupted(f"{result.command[0]} was interrupted")
+    words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
+    last = words[-1].strip() if words else "it printed nothing"
+    name = Path(result.command[0]).name
+    status = f"signal {-result.status}" if result.status < 0 else f"status {result.status}"
+    return ProgramFailed(f"{name} failed with {status}: {last}", hint=shlex.join(result.command))

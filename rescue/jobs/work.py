@@ -1,0 +1,307 @@
+"""The work of each verb as one call: plan, do, and say plainly what came of it.
+
+The command line and jobs both go through here, so that they do and say the same. A ``Done`` holds
+the exit code, lines for a person (the verdict last) and the result as JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rescue.core import mapfile
+from rescue.core.errors import Exit, ImageDamaged, UsageError
+from rescue.core.progress import Reporter
+from rescue.core.units import format_duration, format_size, plural
+from rescue.jobs import describe, summary
+
+if TYPE_CHECKING:
+    from rescue.capture.pipeline import CaptureOptions, CaptureResult
+    from rescue.capture.plan import CapturePlan
+    from rescue.image.keys import Secret
+    from rescue.image.reader import Image
+    from rescue.upkeep.keyring import Access
+    from rescue.verify.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a piece of work.
+
+    Attributes:
+        error: one line for stderr when it came to no good end; empty otherwise.
+    """
+
+    exit: Exit
+    lines: tuple[str, ...]
+    data: Mapping[str, Any]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureWish:
+    """What is asked of a capture.
+
+    Attributes:
+        level: 1 to 19, or 0 to choose it while it runs.
+        part_size: as ``--part-size`` takes it, or None.
+        access: who may open the image; None: it is not encrypted (or as its parent is).
+        secrets: what opens the parent, or the image that is resumed.
+        mapfile: ddrescue's; taken in when it is there, written when it is not.
+    """
+
+    source: Path
+    image: Path
+    partitions: tuple[int, ...] = ()
+    level: int = 3
+    all_sectors: bool = False
+    parent: Path | None = None
+    part_size: str | None = None
+    access: Access | None = None
+    secrets: Sequence[Secret] = ()
+    resume: bool = False
+    retry: int = 1
+    mapfile: Path | None = None
+    check: str = "sample"
+
+
+def capture(wish: CaptureWish, reporter: Reporter) -> Done:
+    """Capture a disk to a new image.
+
+    Raises:
+        UsageError: the image exists already.
+        RescueError: what the plan or the capture raises; an image that was begun is incomplete,
+            and a warning says so.
+    """
+    from rescue.capture.pipeline import execute
+    from rescue.capture.plan import plan_capture
+
+    if not wish.resume:
+        check_new(wish.image)
+    check_apart(wish)
+    options = _options(wish)
+    plan = plan_capture(
+        wish.source,
+        partitions=wish.partitions,
+        all_sectors=wish.all_sectors,
+        reporter=reporter,
+    )
+    for note in _worth_telling(plan):
+        reporter.warn(note)
+    amount = format_size(plan.allocated)
+    reporter.note(f"capturing {amount} of {describe.disk_words(plan.disk)} to {wish.image}")
+    try:
+        result = execute(plan, wish.image, options, reporter)
+    except UsageError:
+        raise
+    except BaseException:
+        if os.path.lexists(wish.image):
+            reporter.warn(
+                f"outcome: incomplete. {wish.image} cannot be restored; the same command with "
+                "--resume goes on with it"
+            )
+        raise
+    if wish.mapfile is not None and not wish.mapfile.exists():
+        mapfile.write(wish.mapfile, result.unreadable, plan.disk.size)
+    return _captured(wish, result)
+
+
+def _options(wish: CaptureWish) -> CaptureOptions:
+    """How to capture; what the wish names by path or word is read here."""
+    from rescue.capture.encode import Check
+    from rescue.capture.pipeline import CaptureOptions
+    from rescue.image.split import capacity_for
+    from rescue.upkeep.keyring import new_lock
+
+    if wish.resume and wish.access is not None and not wish.secrets:
+        raise UsageError(
+            "the image that is resumed is encrypted already", hint="give what opens it"
+        )
+    there = wish.mapfile is not None and wish.mapfile.exists()
+    return CaptureOptions(
+        level=wish.level,
+        capacity=capacity_for(wish.image, wish.part_size),
+        lock=new_lock(wish.access) if wish.access and not wish.resume else None,
+        parent=wish.parent,
+        secrets=wish.secrets,
+        resume=wish.resume,
+        retry=wish.retry,
+        check=Check(wish.check),
+        bad=mapfile.read(wish.mapfile) if wish.mapfile and there else None,
+    )
+
+
+def _captured(wish: CaptureWish, result: CaptureResult) -> Done:
+    """Tell what came of it; the image is opened once before anybody relies on it."""
+    from rescue.image.container import Container
+
+    container = Container(wish.image)
+    try:
+        if container.footer.root.hex() != result.root:
+            raise ImageDamaged(f"{wish.image} is not what was written")
+        ledger = result.manifest.ledger
+        lines = summary.facts(
+            [
+                ("image", str(wish.image)),
+                ("id", result.image_id),
+                *summary.ledger_pairs(ledger),
+                ("stored", f"{format_size(result.stored_bytes)}{speed_words(result)}"),
+            ]
+        )
+        data = summary.container_json(container, result.manifest)
+    finally:
+        container.close()
+    status = Exit.UNREADABLE if result.unreadable else Exit.COMPLETE
+    return Done(
+        status,
+        (
+            *lines,
+            f"outcome: {summary.outcome_words(ledger)}",
+            f"safe to rely on: not known yet; rescue verify --deep {shlex.quote(str(wish.image))}",
+        ),
+        {
+            "action": "capture",
+            "source": str(wish.source),
+            **data,
+            "seconds": round(result.seconds, 3),
+            "content_bytes": result.content_bytes,
+            "unreadable_bytes": result.unreadable.total,
+        },
+    )
+
+
+def speed_words(result: CaptureResult) -> str:
+    """``, in 20 s (310.0 MiB/s)``."""
+    rate = (
+        f" ({format_size(int(result.content_bytes / result.seconds))}/s)" if result.seconds else ""
+    )
+    return f", in {format_duration(result.seconds)}{rate}"
+
+
+def _worth_telling(plan: CapturePlan) -> list[str]:
+    """The notes of a plan, without those on filesystems that are mounted but cannot change."""
+    quiet = [str(u) for u in plan.disk.uses if u.what == "mounted" and not _is_writable(u.detail)]
+    return [note for note in plan.notes if not any(note.startswith(words) for words in quiet)]
+
+
+def check_apart(wish: CaptureWish) -> None:
+    """Refuse to keep the image of a disk on that disk, unless only some partitions are captured.
+
+    Raises:
+        UsageError: it would lie on its own source.
+    """
+    from rescue.devices.below import everything_below, node_of
+
+    try:
+        apart = node_of(wish.source) not in everything_below(wish.image)
+    except OSError:
+        return  # whoever opens the source says what is wrong with it
+    if not apart and not wish.partitions:
+        raise UsageError(
+            f"{wish.image} would lie on {wish.source}, the very disk that is captured",
+            hint="keep the image on another disk",
+        )
+
+
+def _is_writable(mount_point: str) -> bool:
+    try:
+        return not os.statvfs(mount_point).f_flag & os.ST_RDONLY
+    except OSError:
+        return True
+
+
+def check_new(image: Path) -> None:
+    """Refuse an image path that leads to anything that is there."""
+    if image.is_dir():
+        raise UsageError(
+            f"{image} is a directory", hint=f"name the image's file: {image / 'pc.rescue'}"
+        )
+    if os.path.lexists(image):
+        raise UsageError(
+            f"{image} exists already", hint="an image is never written over: choose another name"
+        )
+
+
+def verify(
+    image: Path,
+    reporter: Reporter,
+    *,
+    deep: bool = False,
+    secrets: Sequence[Secret] = (),
+    look_in: Sequence[Path] = (),
+) -> Done:
+    """Check an image: its stored bytes, or every chunk decoded.
+
+    Raises:
+        RescueError: it cannot be read at all, or was never finished.
+    """
+    from rescue.image.chain import read_header
+    from rescue.image.reader import Image
+    from rescue.verify.deep import verify_deep
+    from rescue.verify.stored import verify_stored
+
+    check = verify_deep if deep else verify_stored
+    report = check(image, reporter, secrets=secrets, look_in=look_in)
+    header = read_header(image)
+    if header is not None and header.sealed and not secrets:
+        return _verified(image, None, report, deep)
+    with Image.open(image, secrets=secrets, look_in=look_in) as opened:
+        return _verified(image, opened, report, deep)
+
+
+def _listed(name: str, words: Sequence[str]) -> list[tuple[str, str]]:
+    """Facts below each other; only the first one is named."""
+    return [("" if i else name, one) for i, one in enumerate(words)]
+
+
+def _verified(path: Path, image: Image | None, report: Report, deep: bool) -> Done:
+    """Report and verdict; without a key nothing is known of what an encrypted image holds."""
+    unreadable = report.outcome.name != "COMPLETE"
+    lost = summary.failed_words(image.manifest.ledger) if image else "some sectors"
+    hurt = [f"{one.what}: {one.where}" if one.where else one.what for one in report.damages]
+    proven = [f"{format_size(report.checked)} of stored bytes compared with their hashes"]
+    if deep:
+        proven.append("every chunk decoded and compared with the hash of what was read")
+    unproven = [] if deep else ["that every chunk decodes (rescue verify --deep)"]
+    unproven += ["that its filesystems are whole", "that the machine starts from it"]
+    lines = summary.facts(
+        [
+            ("image", f"{path}, id {report.image_id}"),
+            ("disk", summary.disk_of(image.manifest) if image else "not known without the key"),
+            *(summary.ledger_pairs(image.manifest.ledger) if image else ()),
+            *_listed("checked", proven),
+            *_listed("not checked", unproven),
+            ("took", format_duration(report.seconds)),
+        ]
+    )
+    lines += [f"damaged: {line}" for line in summary.shortened(hurt, "places")]
+    if not report.ok:
+        status = Exit.DAMAGED
+        verdict = f"no, because the image is damaged in {plural(len(hurt), 'place')}"
+    elif unreadable:
+        status = Exit.UNREADABLE
+        verdict = f"no, because {lost} could not be read; the rest is whole"
+    else:
+        status = Exit.COMPLETE
+        what = (
+            "every chunk decodes to what was read"
+            if deep
+            else "every stored byte is as it was written"
+        )
+        verdict = f"yes, because {what}"
+    return Done(
+        status,
+        (*lines, f"safe to rely on: {verdict}"),
+        {
+            "action": "verify",
+            "image": str(path),
+            "safe_to_rely_on": not status,
+            "because": verdict.split("because ", 1)[1],
+            **report.to_json(),
+        },
+        error=f"{path} is damaged" if status is Exit.DAMAGED else "",
+    )

@@ -1,0 +1,1 @@
+"""Restore: an image goes back onto a disk. Plan (a value), then a short pipeline."""

@@ -1,0 +1,1 @@
+"""The screens: the flows drawn over the whole terminal with Textual, by keys alone."""

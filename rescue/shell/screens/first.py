@@ -1,0 +1,267 @@
+"""The first screen: what this machine is, its disks to scale, the images found, four choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from rescue import __version__
+from rescue.core.errors import RescueError
+from rescue.core.units import plural
+from rescue.jobs import describe
+from rescue.jobs.tasks import Task
+from rescue.shell import actions
+from rescue.shell.bars import of_disk
+from rescue.shell.facts import Found, Sight, is_medium, likeliest
+from rescue.shell.flows.base import Flow
+from rescue.shell.screens.style import bar_text, heading
+from rescue.shell.words import safe
+from rescue.shell.world import World
+
+if TYPE_CHECKING:
+    from rescue.shell.screens.app import RescueApp
+
+_CHOICES = (
+    ("restore", "Restore this machine", "bring it back from an image"),
+    ("capture", "Make an image", "keep a disk as it is now"),
+    ("check", "Check an image", "is it whole, can it be relied on?"),
+    ("files", "Get files out", "of an image, or of a system that does not start"),
+    ("tools", "Tools", "disks, health, network, log, keyboard, power off"),
+)
+_SHOWN_IMAGES = 50
+_SAID_FOR = 10.0
+_KEYS = " Up/Down choose  Enter go  PgUp/PgDn scroll  F5 look again  F9 support bundle"
+
+
+class FirstScreen(Screen[None]):
+    """What a person sees first."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f5", "look", "look again"),
+        Binding("pageup", "scroll(-1)", "scroll", priority=True),
+        Binding("pagedown", "scroll(1)", "scroll", priority=True),
+        Binding("q", "quit_shell", "quit"),
+    ]
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+        self._sight: Sight | None = None
+        self._looked = ""
+        self._plugged = ""
+        self._recalled = False
+        self._unsaid: Timer | None = None
+        self._tasks: Sequence[Task] = ()
+
+    @property
+    def shell(self) -> RescueApp:
+        """The application."""
+        return cast("RescueApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Head, what runs, disks and images, the choices, the keys."""
+        yield Static(f" RESCUE {__version__}", id="head")
+        yield Static(id="busy")
+        with VerticalScroll(id="first", can_focus=False):
+            yield Static("Looking at the disks ...", id="disks", markup=False)
+            yield Static(id="images", markup=False)
+        yield Static(actions.promise(), id="said", markup=False)
+        yield OptionList(*_options(False), id="menu")
+        yield Static(_KEYS, id="keys", markup=False)
+
+    def on_mount(self) -> None:
+        """Look, and go on looking for what is plugged in."""
+        self.query_one("#menu", OptionList).focus()
+        self.action_look()
+        self.set_interval(1.0, self._tick)
+
+    def on_screen_resume(self) -> None:
+        """Back from a flow: images may have come, tasks may run."""
+        self._tick()
+        if self._sight is not None:
+            self.action_look()
+
+    def on_resize(self) -> None:
+        """Bars fill the new width."""
+        self._draw()
+
+    def action_look(self) -> None:
+        """Look at the disks, then for images on them."""
+        self.run_worker(self._look, thread=True, exclusive=True, exit_on_error=False)
+
+    def action_scroll(self, pages: int) -> None:
+        """Scroll the disks and images."""
+        view = self.query_one("#first", VerticalScroll)
+        view.scroll_relative(y=pages * max(1, view.size.height - 1), animate=False)
+
+    def action_quit_shell(self) -> None:
+        """Leave; on the rescue media the shell comes back by itself."""
+        self.app.exit(return_code=0)
+
+    def _look(self) -> None:
+        """In a thread of its own: lsblk and mounts take their time."""
+        try:
+            sight = self._world.sight()
+        except RescueError as error:
+            self.app.call_from_thread(self._cannot_look, error.message)
+            return
+        self._sight = sight
+        self.app.call_from_thread(self._draw)
+        if not self._recalled:
+            self._recalled = True
+            if actions.ask_keyboard(self._world):
+                self.app.call_from_thread(self._ask_keyboard)
+            actions.keep_logs(self._world)
+        try:
+            for line in self._world.scan(sight):
+                self._looked = line
+                self.app.call_from_thread(self._draw)
+        except RescueError as error:
+            self._looked = f"Looking for images failed: {error.message}."
+        else:
+            if self._looked.endswith("..."):
+                self._looked = ""
+        self.app.call_from_thread(self._draw)
+
+    def promise_again(self, seconds: float = _SAID_FOR) -> None:
+        """Put the promise back once what was said in its place has been read."""
+        if self._unsaid is not None:
+            self._unsaid.stop()
+        self._unsaid = self.set_timer(seconds, self._promise)
+
+    def _promise(self) -> None:
+        self.query_one("#said", Static).update(actions.promise())
+
+    def _ask_keyboard(self) -> None:
+        """At the first start; whoever is elsewhere by now was quick enough without."""
+        from rescue.shell.screens.tools import KeyboardScreen
+
+        if self.app.screen is self:
+            self.app.push_screen(KeyboardScreen(first=True))
+
+    def _cannot_look(self, why: str) -> None:
+        self.query_one("#disks", Static).update(f"The disks cannot be listed: {why}.")
+
+    def _tick(self) -> None:
+        """Once a second: a disk plugged in or pulled out, a task that goes on."""
+        plugged = _plugged()
+        if self._plugged and plugged != self._plugged:
+            self.action_look()
+        self._plugged = plugged
+        try:
+            self._tasks = self._world.tasks()
+        except RescueError:
+            self._tasks = ()
+        self._draw_tasks()
+
+    def _draw_tasks(self) -> None:
+        from rescue.shell.plain.following import progress_line
+
+        running = [task for task in self._tasks if task.alive]
+        busy = self.query_one("#busy", Static)
+        lines = [f" RUNNING: {task.title or task.command}" for task in running[:1]]
+        lines += [f" {progress_line(task)}" for task in running[:1]]
+        busy.set_class(bool(running), "shown")
+        busy.update(Text(safe("\n".join(lines))))
+        menu = self.query_one("#menu", OptionList)
+        if (menu.option_count > len(_CHOICES)) != bool(self._tasks):
+            chosen = menu.highlighted
+            menu.set_options(_options(bool(self._tasks)))
+            menu.highlighted = chosen if chosen is not None else 0
+
+    def _draw(self) -> None:
+        if self._sight is None or not self.is_mounted:
+            return
+        sight, width = self._sight, max(40, self.size.width - 4)
+        about = sight.machine.about
+        head = f" RESCUE {__version__}   {sight.machine.name}" + (f"   {about}" if about else "")
+        self.query_one("#head", Static).update(Text(safe(head), no_wrap=True, overflow="ellipsis"))
+        colour = self.shell.colour
+        self.query_one("#disks", Static).update(disks_text(sight, width, colour=colour))
+        found = self._world.images()
+        self.query_one("#images", Static).update(images_text(found, sight, self._looked, width))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A choice was made."""
+        from rescue.shell.flows.capture import CaptureFlow
+        from rescue.shell.flows.check import CheckFlow
+        from rescue.shell.flows.files import FilesFlow
+        from rescue.shell.flows.restore import RestoreFlow
+
+        name = str(event.option.id)
+        flows: dict[str, Callable[[World], Flow]] = {
+            "restore": RestoreFlow,
+            "capture": CaptureFlow,
+            "check": CheckFlow,
+            "files": FilesFlow,
+        }
+        if name in flows:
+            self.shell.start_flow(flows[name](self._world))
+        elif name == "task" and self._tasks:
+            alive = [task for task in self._tasks if task.alive]
+            self.shell.show_task((alive or list(self._tasks))[0])
+        elif name == "tools":
+            from rescue.shell.screens.tools import ToolsScreen
+
+            self.app.push_screen(ToolsScreen())
+
+
+def _options(task: bool) -> list[Option]:
+    options = [Option(f"{text:<22}{more}", id=name) for name, text, more in _CHOICES]
+    if task:
+        options.append(Option(f"{'Show the task':<22}what is running, or how it ended", id="task"))
+    return options
+
+
+def disks_text(sight: Sight, width: int, *, colour: bool) -> Text:
+    """Every disk in two lines: what it is, and what is on it, to scale."""
+    lines = [heading("Disks of this machine", width)]
+    if not sight.disks:
+        lines.append(Text("none was found: look at the cables"))
+    for disk in sight.disks:
+        medium = "   (this system was started from it)" if is_medium(disk) else ""
+        words = Text(_line(describe.disk_words(disk) + medium), no_wrap=True, overflow="ellipsis")
+        words.truncate(width, overflow="ellipsis")
+        lines += [words, bar_text(of_disk(disk, sight.filesystems), width, colour=colour)]
+    return Text("\n").join(lines)
+
+
+def images_text(images: Sequence[Found], sight: Sight, looked: str, width: int) -> Text:
+    """The images that were found, the likeliest first."""
+    count = f": {len(images)}" if images else ""
+    lines = [Text(), heading(f"Images found{count}", width)]
+    best = likeliest(images, sight)
+    for found in best[:_SHOWN_IMAGES]:
+        line = Text(_line(f"{found.line()}   {found.where()}"))
+        line.truncate(width, overflow="ellipsis")
+        lines.append(line)
+    if len(best) > _SHOWN_IMAGES:
+        lines.append(Text(f"... and {plural(len(best) - _SHOWN_IMAGES, 'more', 'more')}"))
+    if looked:
+        lines.append(Text(safe(looked)))
+    elif not images:
+        lines.append(Text("none; plug in the disk or stick that holds one"))
+    return Text("\n").join(lines)
+
+
+def _line(text: str) -> str:
+    """A text that stays on its line."""
+    return safe(text).replace("\n", "?")
+
+
+def _plugged(path: Path = Path("/proc/partitions")) -> str:
+    """What the kernel sees plugged in; a change means looking again."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,291 @@
+"""One screen for every question of every flow: what to know, what to choose, why something is not.
+
+Whatever asks the machine (the next question, whether an answer will do) runs in a thread; keys
+are answered meanwhile, and Esc leads back at every step.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from rich.segment import Segment
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widgets import Input, OptionList, SelectionList, Static
+from textual.widgets.option_list import Option
+from textual.widgets.selection_list import Selection
+
+from rescue.core.errors import RescueError
+from rescue.shell.flows.base import Answer, Ask, Choice, Flow, Ready
+from rescue.shell.screens.style import bars_text
+from rescue.shell.words import safe
+
+if TYPE_CHECKING:
+    from rescue.shell.screens.app import RescueApp
+
+_KEYS = {
+    "one": " Up/Down choose   Enter {go}   Esc back   F5 look again",
+    "many": " Up/Down move   Space mark   Enter {go}   Esc back",
+    "text": " Enter {go}   Esc back",
+    "secret": " Enter {go}   Esc back",
+    "read": " Enter {go}   Esc back",
+}
+_INDENT = "     "
+_BUTTON = 4  # segments that Textual draws before a choice: two sides, an X always, a space
+
+
+class Questions(SelectionList[str]):
+    """Choices to mark with the space bar; Enter answers."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "select", "mark", show=False),
+        Binding("enter", "screen.submit", "go on", show=False),
+    ]
+
+    def render_line(self, y: int) -> Strip:
+        """A line with ``[X]`` or ``[ ]`` before it: what is marked is not told by colour alone."""
+        segments = list(super().render_line(y))
+        number = self.scroll_offset.y + y
+        if len(segments) < _BUTTON or number >= self.option_count:
+            return Strip(segments)
+        marked = self.get_option_at_index(number).value in self.selected
+        style = segments[_BUTTON - 1].style
+        return Strip([Segment("[X] " if marked else "[ ] ", style), *segments[_BUTTON:]])
+
+
+class FlowScreen(Screen[None]):
+    """A flow, a question at a time."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "back", priority=True),
+        Binding("f5", "again", "look again"),
+        Binding("enter", "submit", "go on"),
+        Binding("pageup", "scroll(-1)", "scroll"),
+        Binding("pagedown", "scroll(1)", "scroll"),
+    ]
+
+    def __init__(self, flow: Flow, answers: dict[str, Answer] | None = None) -> None:
+        super().__init__()
+        self._flow = flow
+        self._answers: dict[str, Answer] = dict(answers or {})
+        self._order: list[str] = list(self._answers)
+        self._step: Ask | None = None
+        self._busy = False
+
+    @property
+    def shell(self) -> RescueApp:
+        """The application."""
+        return cast("RescueApp", self.app)
+
+    @property
+    def step(self) -> Ask | None:
+        """The question that is shown."""
+        return self._step
+
+    def compose(self) -> ComposeResult:
+        """Head, what to know, the answers, what is wrong, the keys."""
+        yield Static(f" {self._flow.title}", id="head", markup=False)
+        with VerticalScroll(id="body", can_focus=False):
+            yield Static(id="warnings", classes="warning", markup=False)
+            yield Static(id="intro", markup=False)
+            yield Static(id="bars", markup=False)
+        yield Static(id="said", markup=False)
+        yield Vertical(id="answers")
+        yield Static(" Esc back", id="keys", markup=False)
+
+    def on_mount(self) -> None:
+        """Ask the first question."""
+        self._ask()
+
+    def on_resize(self) -> None:
+        """Bars fill the new width."""
+        if self._step is not None:
+            self._draw_bars(self._step)
+
+    def _ask(self) -> None:
+        """Find the next question, away from the keys."""
+        self._busy = True
+        self._say("Looking ...")
+        answers = dict(self._answers)
+
+        def find() -> None:
+            try:
+                step = self._flow.step(answers)
+            except RescueError as error:
+                self._later(self._failed, error)
+                return
+            self._later(self._show, step)
+
+        self.run_worker(find, thread=True, exclusive=True, exit_on_error=True)
+
+    def _later(self, call: Any, *words: Any) -> None:
+        """Something on the thread that answers keys, called from another one."""
+        self.app.call_from_thread(call, *words)
+
+    async def _failed(self, error: RescueError) -> None:
+        """The machine could not be asked: take the last answer back and say why."""
+        self._busy = False
+        words = f"That did not work: {error.message}." + (f" {error.hint}." if error.hint else "")
+        if self._order:
+            self._answers.pop(self._order.pop(), None)
+        if self._step is None:
+            self._say(words + " Press Esc.")
+            return
+        self._say(words)
+
+    async def _show(self, step: Ask | Ready) -> None:
+        if not self.is_mounted:
+            return
+        self._busy = False
+        if isinstance(step, Ready):
+            try:
+                self.shell.ready(step, self._flow, dict(self._answers))
+            except RescueError as error:
+                await self._failed(error)
+            return
+        self._step = step
+        self._say("")
+        title = f" {self._flow.title} - step {len(self._order) + 1}: {step.title}"
+        self.query_one("#head", Static).update(Text(safe(title), no_wrap=True, overflow="ellipsis"))
+        self.query_one("#warnings", Static).update(safe("\n\n".join(step.warnings)))
+        intro = [*step.intro, *([step.nothing] if step.nothing and not step.choices else [])]
+        self.query_one("#intro", Static).update(safe("\n".join(intro)))
+        for name, shown in (("#warnings", step.warnings), ("#intro", intro), ("#bars", step.bars)):
+            self.query_one(name).display = bool(shown)
+        self._draw_bars(step)
+        keys = _KEYS[step.kind].format(go=step.go[:1].lower() + step.go[1:])
+        self.query_one("#keys", Static).update(keys)
+        await self._show_answers(step)
+
+    def _draw_bars(self, step: Ask) -> None:
+        width = max(30, self.size.width - 4)
+        drawn = bars_text(step.bars, width, colour=self.shell.colour)
+        self.query_one("#bars", Static).update(drawn)
+
+    async def _show_answers(self, step: Ask) -> None:
+        box = self.query_one("#answers", Vertical)
+        await box.remove_children()
+        before = self._answers.get(step.name)
+        if step.kind == "one":
+            width = max(40, self.size.width - 4)
+            options = OptionList(*(_option(choice, width) for choice in step.choices))
+            await box.mount(options)
+            first = next((i for i, c in enumerate(step.choices) if not c.refused), None)
+            options.highlighted = first
+            options.focus()
+        elif step.kind == "many":
+            marked = before if isinstance(before, tuple) else tuple(step.default.split(","))
+            marks = [Selection(safe(c.text), c.value, c.value in marked) for c in step.choices]
+            questions = Questions(*marks)
+            await box.mount(questions)
+            questions.focus()
+        elif step.kind in ("text", "secret"):
+            line = Input(value=step.default, password=step.kind == "secret", compact=True)
+            await box.mount(line)
+            line.focus()
+
+    def _say(self, text: str) -> None:
+        self.query_one("#said", Static).update(safe(text))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """One choice was made."""
+        event.stop()
+        if self._step is not None and self._step.kind == "one":
+            self._answer(str(event.option.id))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """A line was typed."""
+        event.stop()
+        self._answer(
+            event.value.strip() if self._step and self._step.kind == "text" else event.value
+        )
+
+    def action_submit(self) -> None:
+        """Enter, where no widget has taken it."""
+        step = self._step
+        if step is None or self._busy:
+            return
+        if step.kind == "many":
+            marks = self.query_one(Questions)
+            self._answer(tuple(sorted(marks.selected, key=lambda v: (len(v), v))))
+        elif step.kind == "read":
+            self._answer("yes")
+        elif step.kind == "one" and not step.choices:
+            self.action_again()
+
+    def _answer(self, answer: Answer) -> None:
+        """Take an answer if it will do; whether it does is found out away from the keys."""
+        step = self._step
+        if step is None or self._busy:
+            return
+        self._busy = True
+        self._say("Looking ...")
+
+        def judge() -> None:
+            try:
+                refused = step.refusal(answer)
+            except RescueError as error:
+                refused = error.message
+            self.app.call_from_thread(self._judged, step, answer, refused)
+
+        self.run_worker(judge, thread=True, exclusive=True, exit_on_error=True)
+
+    def _judged(self, step: Ask, answer: Answer, refused: str) -> None:
+        self._busy = False
+        if refused:
+            self._say(f"That will not do: {refused}.")
+            return
+        self._answers[step.name] = answer
+        self._order.append(step.name)
+        self._ask()
+
+    def action_back(self) -> None:
+        """One step back; from the first to the screen before."""
+        if not self._order:
+            self.workers.cancel_node(self)
+            self.app.pop_screen()
+            return
+        self._answers.pop(self._order.pop(), None)
+        self._ask()
+
+    def action_again(self) -> None:
+        """Look again: a disk may have been plugged in."""
+        world = self.shell.world
+        self._say("Looking ...")
+
+        def look() -> None:
+            try:
+                for line in world.scan(world.sight()):
+                    self.app.call_from_thread(self._say, line)
+            except RescueError as error:
+                self.app.call_from_thread(self._say, f"That did not work: {error.message}.")
+                return
+            self.app.call_from_thread(self._ask)
+
+        self.run_worker(look, thread=True, exclusive=True, exit_on_error=True)
+
+    def action_scroll(self, pages: int) -> None:
+        """Scroll what there is to know."""
+        view = self.query_one("#body", VerticalScroll)
+        view.scroll_relative(y=pages * max(1, view.size.height - 1), animate=False)
+
+
+def _option(choice: Choice, width: int) -> Option:
+    """A choice with what is to know of it; long lines go on below their beginning."""
+    text = Text(safe(choice.text))
+    for line in choice.more:
+        text.append(_below(line, width))
+    if choice.refused:
+        # Grey is hard to read on a console; the reason must not be.
+        text.append(_below(f"NOT POSSIBLE: {choice.refused}", width), "yellow")
+    return Option(text, id=choice.value, disabled=bool(choice.refused))
+
+
+def _below(line: str, width: int) -> str:
+    lines = textwrap.wrap(safe(line), width - len(_INDENT)) or [""]
+    return "".join(f"\n{_INDENT}{one}" for one in lines)

@@ -1,0 +1,50 @@
+"""Which face the shell shows: screens where the terminal can, lines everywhere else.
+
+The screens are imported here and nowhere above, so that the plain mode starts without them. When
+they fail, for whatever reason, the plain mode takes over: never a dead screen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rescue.shell.terminal import is_capable
+
+
+def run(*, plain: bool, contrast: bool, announce: bool) -> int:
+    """Show the shell until it is left; the exit code."""
+    if not plain and not announce and can_draw():
+        # Before Textual is imported: a serial line and an old console show no half steps.
+        os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+        from rescue.shell.screens.app import RescueApp
+        from rescue.shell.world import ThisMachine
+
+        try:
+            return _screens(RescueApp(ThisMachine(), contrast=contrast))
+        except Exception as error:
+            sys.stdout.write(f"\r\nThe screens failed ({type(error).__name__}: {error}).\r\n")
+            sys.stdout.write("What was running goes on. Here is the same in lines.\r\n\r\n")
+            sys.stdout.flush()
+    from rescue.shell.plain.menu import run as lines
+
+    return lines(plain=plain or not is_capable(), announce=announce)
+
+
+def can_draw() -> bool:
+    """Whether the whole terminal can be drawn on; NO_COLOR takes the colours only."""
+    dumb = os.environ.get("TERM", "dumb") in ("", "dumb")
+    return not dumb and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _screens(app: object) -> int:
+    from rescue.shell.screens.app import RescueApp
+
+    assert isinstance(app, RescueApp)
+    try:
+        app.run(mouse=False)
+    finally:
+        app.let_go()
+    if app.failure is not None:
+        raise app.failure
+    return app.return_code or 0

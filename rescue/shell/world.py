@@ -1,0 +1,270 @@
+"""The machine as the flows ask for it. The one module of the shell that touches disks.
+
+Everything here may take seconds: screens call it away from the thread that answers keys. Tests put
+another world in its place, made of recorded machines.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rescue.core.errors import ImageDamaged, RescueError
+from rescue.devices.discover import list_disks
+from rescue.devices.model import Disk, Layout
+from rescue.image.manifest import Volume
+from rescue.jobs import describe, held, places, tasks
+from rescue.jobs.marker import MEDIUM
+from rescue.jobs.places import Filesystem
+from rescue.jobs.tasks import Task, TaskWish
+from rescue.restore.bounds import Bounds
+from rescue.shell.facts import Found, MachineFacts, Sight, is_medium
+from rescue.shell.health import is_failing
+
+_SCAN_SECONDS = 8.0
+_PATIENCE = 60.0
+_DATA_KINDS = ("exfat", "vfat", "ext4", "ext3", "ext2", "ntfs", "btrfs", "xfs", "f2fs")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a capture of a disk would read, by the allocation maps.
+
+    Attributes:
+        used: bytes in use outside of all volumes (tables, boot code).
+        volumes: each with the bytes of it that would be captured, and its state.
+        why: why nothing is known; empty otherwise.
+        failing: why the disk is taken to be failing; empty when it is not.
+    """
+
+    used: int
+    volumes: tuple[Volume, ...]
+    layout: Layout | None = None
+    why: str = ""
+    failing: str = ""
+
+    def bytes(self, chosen: Sequence[int] = ()) -> int:
+        """Bytes that a capture of these partitions (all when none are named) reads."""
+        kept = [v.captured for v in self.volumes if not chosen or v.partition in chosen]
+        return self.used + sum(kept)
+
+
+class World(Protocol):
+    """What flows ask for."""
+
+    def sight(self) -> Sight:
+        """The machine, its disks and filesystems now."""
+
+    def images(self, *, wait: bool = False) -> Sequence[Found]:
+        """The images that are known so far; with ``wait`` when the search has ended."""
+
+    def scan(self, sight: Sight) -> Iterator[str]:
+        """Look for images everywhere; a line for each place."""
+
+    def unlock(self, image: Found, passphrase: bytes) -> Found:
+        """An encrypted image, opened; its ``why`` says when that did not work."""
+
+    def bounds(self, image: Found, passphrase: bytes) -> Mapping[int, Bounds]:
+        """How short and how long each volume of an image may become; none where nobody knows."""
+
+    def layout(self, disk: Disk) -> Layout | None:
+        """How a disk is divided; None when it has no table that can be read."""
+
+    def estimate(self, disk: Disk) -> Estimate:
+        """What a capture of a disk would read."""
+
+    def free(self, filesystem: Filesystem, *, writable: bool) -> int:
+        """Bytes free on a filesystem; raises when it cannot be mounted."""
+
+    def exists(self, filesystem: Filesystem, path: str) -> bool:
+        """Whether there is something at a path of a filesystem."""
+
+    def start(self, wish: TaskWish) -> Task:
+        """Start a task."""
+
+    def tasks(self) -> Sequence[Task]:
+        """The tasks of this start of the system, the newest first."""
+
+
+class ThisMachine:
+    """The real one."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Found] = {}
+        self._scanning = threading.Lock()
+        self.more = False
+        self._estimates: dict[tuple[str, str], Estimate] = {}
+        self._bounds: dict[tuple[str, str], Mapping[int, Bounds]] = {}
+
+    def sight(self) -> Sight:
+        """The machine, its disks and filesystems now."""
+        disks = (d for d in list_disks() if d.node_type != "rom" and not describe.is_own_layer(d))
+        return Sight(machine_facts(), tuple(disks), places.list_filesystems())
+
+    def images(self, *, wait: bool = False) -> Sequence[Found]:
+        """The images that are known so far; with ``wait`` when the search has ended."""
+        if wait and self._scanning.acquire(timeout=_PATIENCE):
+            self._scanning.release()
+        return list(self.found.values())
+
+    def scan(self, sight: Sight) -> Iterator[str]:
+        """Look for images on every disk, each mounted read-only for the look; a line for each.
+
+        On a machine that runs its own system only what is mounted already is looked at. One search
+        at a time; a second one waits for the first, whose places are known then.
+        """
+        with self._scanning:
+            yield from self._scan(sight)
+
+    def _scan(self, sight: Sight) -> Iterator[str]:
+        from rescue.shell.images import find_images
+
+        live = describe.is_live()
+        known = {disk.path for disk in sight.disks}
+        seen: dict[str, Found] = {}
+        for one in sight.filesystems:
+            if not one.mountable or not (live or one.mounted) or one.disk not in known:
+                continue
+            yield f"Looking for images on {place_words(one, sight)} ..."
+            with held.looking() as allowed, ExitStack() as stack:
+                if not allowed:
+                    yield "A task is at work; its disks are left alone until it ends."
+                    return
+                try:
+                    place = stack.enter_context(held.held(one.node, writable=False))
+                except RescueError:
+                    continue
+                words = place_words(one, sight)
+                for found in find_images(place.root, one.node, words, seconds=_SCAN_SECONDS):
+                    if found is None:
+                        self.more = True
+                        continue
+                    self.found[found.word] = seen[found.word] = found
+        if live and MEDIUM.is_dir():
+            medium = (m for m in find_images(MEDIUM, None, "the rescue medium") if m)
+            for found in medium:
+                if not any(str(one.mounted) == str(MEDIUM) for one in sight.filesystems):
+                    self.found[found.word] = seen[found.word] = found
+        self.found = seen
+
+    def unlock(self, image: Found, passphrase: bytes) -> Found:
+        """An encrypted image, opened with a passphrase."""
+        from rescue.image.keys import Passphrase
+        from rescue.shell.images import describe as describe_image
+
+        with _file_of(image) as (path, root):
+            secrets = [Passphrase(passphrase)]
+            return describe_image(path, root, image.node, image.place, secrets=secrets)
+
+    def bounds(self, image: Found, passphrase: bytes) -> Mapping[int, Bounds]:
+        """How short and how long each volume of an image may become; remembered.
+
+        A damaged image has none: it goes to a disk of its own size, as far as it is whole.
+        """
+        from rescue.image.keys import Passphrase
+        from rescue.image.reader import Image
+        from rescue.restore.asked import layout_of
+        from rescue.restore.planning import bounds_for
+
+        key = (image.word, image.made)
+        if key not in self._bounds:
+            secrets = [Passphrase(passphrase)] if passphrase else ()
+            with _file_of(image) as (path, _root), Image.open(path, secrets=secrets) as opened:
+                try:
+                    self._bounds[key] = bounds_for(opened, layout_of(opened))
+                except ImageDamaged:
+                    self._bounds[key] = {}
+        return self._bounds[key]
+
+    def layout(self, disk: Disk) -> Layout | None:
+        """How a disk is divided."""
+        from rescue.devices.table import read_layout
+
+        try:
+            return read_layout(disk)
+        except RescueError:
+            return None
+
+    def estimate(self, disk: Disk) -> Estimate:
+        """What a capture of a disk would read; remembered, because a big disk takes seconds."""
+        key = (str(disk.path), disk.identity)
+        if key not in self._estimates:
+            self._estimates[key] = _estimate(disk)
+        return self._estimates[key]
+
+    def free(self, filesystem: Filesystem, *, writable: bool) -> int:
+        """Bytes free on a filesystem."""
+        with held.held(filesystem.node, writable=writable) as place:
+            status = os.statvfs(place.root)
+            return status.f_bavail * status.f_frsize
+
+    def exists(self, filesystem: Filesystem, path: str) -> bool:
+        """Whether there is something at a path of a filesystem."""
+        with held.held(filesystem.node, writable=False) as place:
+            return os.path.lexists(place.file(path))
+
+    def start(self, wish: TaskWish) -> Task:
+        """Start a task with this very program."""
+        return tasks.start(wish, tasks.own_program())
+
+    def tasks(self) -> Sequence[Task]:
+        """The tasks of this start of the system."""
+        return tasks.listing()
+
+
+@contextmanager
+def _file_of(image: Found) -> Iterator[tuple[Path, Path]]:
+    """An image's file, with its place mounted, and the root of that place."""
+    with ExitStack() as stack:
+        root, path = Path("/"), Path(image.path)
+        if image.node:
+            place = stack.enter_context(held.held(image.node, writable=False))
+            root, path = place.root, place.file(image.path)
+        yield path, root
+
+
+def _estimate(disk: Disk) -> Estimate:
+    from rescue.capture.plan import plan_capture
+
+    try:
+        plan = plan_capture(disk.path)
+    except RescueError as error:
+        return Estimate(disk.size, (), None, error.message, is_failing(disk.path))
+    inside = sum(volume.captured for volume in plan.volumes)
+    outside = max(0, plan.allocated - inside)
+    return Estimate(outside, plan.volumes, plan.layout, "", is_failing(disk.path))
+
+
+def place_words(filesystem: Filesystem, sight: Sight) -> str:
+    """``STORE (sdb1, Elements 25A2)``: a place as a person knows it."""
+    disk = next((d for d in sight.disks if d.path == filesystem.disk), None)
+    name = filesystem.label or filesystem.partition_label or filesystem.kind
+    model = disk.model or disk.transport if disk else ""
+    return f"{name} ({', '.join(filter(None, (filesystem.node.name, model)))})"
+
+
+def data_partition(sight: Sight) -> Filesystem | None:
+    """Where the stick keeps what it remembers: a filesystem beside the system it started from."""
+    for disk in sight.disks:
+        if not is_medium(disk):
+            continue
+        for one in sight.volumes(disk):
+            if one.kind in _DATA_KINDS and one.mounted != MEDIUM and one.size >= 64 << 20:
+                return one
+    return None
+
+
+def machine_facts() -> MachineFacts:
+    """This machine, from its firmware's tables."""
+    from rescue.capture.machine import this_machine
+
+    told = this_machine()
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return MachineFacts(
+        told["vendor"], told["product"], told["serial"], told["firmware"], memory=pages
+    )

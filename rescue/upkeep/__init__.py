@@ -1,0 +1,1 @@
+"""Upkeep of images that exist: keys, merging a chain, pruning a folder."""
