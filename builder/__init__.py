@@ -1,0 +1,1 @@
+"""Rescue builder: assembles bootable rescue media from Debian packages and this project."""

@@ -1,0 +1,1 @@
+"""Will this medium start on the machine at hand, and see its disks?"""

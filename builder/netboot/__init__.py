@@ -1,0 +1,1 @@
+"""Files for a server from which machines start over the network."""
