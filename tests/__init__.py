@@ -1,0 +1,1 @@
+"""Tests: unit (no process), system (real tools), boot (QEMU)."""

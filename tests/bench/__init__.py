@@ -1,0 +1,1 @@
+"""The benchmark: what ``ci/bench`` runs. Ratios against peers in one run; never a test."""

@@ -1,0 +1,110 @@
+"""What all tests share: who needs root, who runs beside whom, what ran the virtual machines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
+
+from tests.boot.accelerator import CHOSEN, LOGS
+
+# How long one example takes says nothing on a machine that does other work too.
+settings.register_profile("rescue", deadline=None)
+settings.load_profile("rescue")
+
+# Started in the background of a script, this process ignores SIGINT, and so would every program
+# that a test starts and then interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs root when nobody is; never silently: pytest prints the reason."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="needs root (loop devices, mounts)"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Remove the disks that the tests of one file shared, once the last of them has run.
+
+    A test's own directory goes with it, unless it failed (pyproject.toml); those that
+    ``tmp_path_factory`` makes would stay to the end, and a whole run of them fills a disk.
+    """
+    yield
+    if nextitem is not None and nextitem.path == item.path:
+        return
+    factory: pytest.TempPathFactory = item.config._tmp_path_factory  # type: ignore[attr-defined]
+    for path in factory.getbasetemp().iterdir():
+        if path.is_dir() and not path.name.startswith(("test_", "popen-")):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _fell_silent(report: pytest.TestReport) -> bool:
+    """Whether a guest said nothing until the time was over (tests/boot/guest.py)."""
+    return report.failed and ": nothing in " in report.longreprtext
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test of a virtual machine once more when that fell silent, and say so.
+
+    Without KVM a kernel has been seen to stop without a word, about once in a hundred starts, where
+    the same start passed the next time. Whatever a guest says that it should not is no reason.
+    """
+    if item.get_closest_marker("boot") is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if any(map(_fell_silent, reports)):
+        item.warn(pytest.PytestWarning(f"run a second time: {item.name}: its guest fell silent"))
+        item._initrequest()  # type: ignore[attr-defined]
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+class OneStartsMachines(LoadScopeScheduling):
+    """With two workers (ci/test) one starts the virtual machines, the other does all the rest.
+
+    The tests of a file stay together, because they share what they made.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        """All of tests/boot is one scope, every other file is one of its own."""
+        file: str = nodeid.split("::", 1)[0]
+        return "boot" if file.startswith("tests/boot/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneStartsMachines:
+    """Hand out the tests as described there."""
+    return OneStartsMachines(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist hands over what it chose."""
+    chosen = getattr(node, "workeroutput", {}).get("accelerator")
+    if chosen:
+        node.config.stash[CHOSEN] = chosen
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what ran the guests: times mean nothing without it."""
+    if name := config.stash.get(CHOSEN, ""):
+        terminalreporter.write_line(f"virtual machines ran with {name}; serial logs: {LOGS}")

@@ -1,0 +1,185 @@
+"""Jobs on real block devices: labels lead to disks; places are mounted only as long as needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rescue.core.errors import DiskTrouble, Exit
+from rescue.core.progress import Silent
+from rescue.jobs import places
+from rescue.jobs.find import find_now
+from rescue.jobs.model import Job, parse_job
+from rescue.jobs.run import run_job
+
+pytestmark = pytest.mark.root
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Two loop devices: a machine's disk and a store, each with a label of this test alone."""
+
+    machine: Path
+    machine_label: str
+    store: Path
+    store_label: str
+
+    def job(self, action: str, more: str = "") -> Job:
+        """A job over both."""
+        source = f'source = {{ label = "{self.machine_label}" }}' if action == "capture" else ""
+        place = f'image = {{ label = "{self.store_label}", path = "images/pc.rescue" }}'
+        return parse_job(f'action = "{action}"\n{source}\n{place}\n{more}\n')
+
+
+def command(*words: str | Path) -> str:
+    """Run a tool; what it printed."""
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Both devices, read-only in the kernel as the rescue media have them."""
+    nodes: list[Path] = []
+    labels: list[str] = []
+    try:
+        for name in ("machine", "store"):
+            file, label = tmp_path / f"{name}.raw", f"t{secrets.token_hex(5)}"
+            file.touch()
+            os.truncate(file, 48 << 20)
+            command("mkfs.ext4", "-q", "-L", label, file)
+            node = Path(command("losetup", "--find", "--show", file))
+            nodes.append(node)
+            labels.append(label)
+            command("blockdev", "--setro", node)
+        yield Bench(nodes[0], labels[0], nodes[1], labels[1])
+    finally:
+        for node in nodes:
+            # The flag outlives the detaching: the next user of this loop device would have it.
+            command("blockdev", "--setrw", node)
+            command("losetup", "--detach", node)
+
+
+def is_read_only(node: Path) -> bool:
+    """The kernel's own flag."""
+    return command("blockdev", "--getro", node) == "1"
+
+
+def is_mounted(node: Path) -> bool:
+    """Whether anything of it is mounted here."""
+    return any(
+        line.startswith(f"{node} ") for line in Path("/proc/mounts").read_text().splitlines()
+    )
+
+
+def read_store(bench: Bench, name: str) -> str:
+    """A file of the store."""
+    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
+    with places.mounted(filesystem, writable=False) as place:
+        return place.file(name).read_text()
+
+
+def test_capture_and_verify_leave_log_result_and_note(bench: Bench) -> None:
+    silent = Silent()
+    capture = bench.job("capture", "verify = true")
+    result = run_job(capture, find_now(capture), silent, medium="m1", again=False)
+    assert result.exit is Exit.COMPLETE, result.lines
+    assert result.last_line == "rescue job complete"
+    assert any(line.startswith("safe to rely on: yes") for line in result.lines)
+    assert is_read_only(bench.store), "the store is read-only again"
+    assert not is_mounted(bench.store)
+
+    kept = json.loads(read_store(bench, "images/pc.rescue.capture.json"))
+    assert (kept["exit"], kept["action"], kept["job"]) == (0, "capture", capture.digest)
+    assert kept["verify"]["safe_to_rely_on"] is True
+    assert "rescue job complete" in read_store(bench, "images/pc.rescue.capture.log")
+
+    # Asked for by the same medium: not again. By another one: again, and refused by itself.
+    again = run_job(capture, find_now(capture), silent, medium="m1", again=False)
+    assert "ended with exit code 0" in again.earlier
+    other = run_job(capture, find_now(capture), silent, medium="m2", again=False)
+    assert other.exit is Exit.USAGE
+    assert other.last_line == "rescue job failed: exit 2"
+    assert any("exists already" in line for line in other.lines)
+
+    verify = bench.job("verify", "deep = true")
+    checked = run_job(verify, find_now(verify), silent)
+    assert checked.exit is Exit.COMPLETE
+    assert "safe to rely on: yes" in read_store(bench, "images/pc.rescue.verify.log")
+
+
+def test_a_capture_that_was_stopped_goes_on(bench: Bench) -> None:
+    capture = bench.job("capture")
+    assert run_job(capture, find_now(capture), Silent()).exit is Exit.COMPLETE
+    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
+    with places.mounted(filesystem, writable=True) as place:
+        image = place.file("images/pc.rescue")
+        os.truncate(image, image.stat().st_size - 100)
+    result = run_job(capture, find_now(capture), Silent())
+    assert result.exit is Exit.COMPLETE, result.lines
+    assert "going on where it stopped" in read_store(bench, "images/pc.rescue.capture.log")
+    verify = bench.job("verify", "deep = true")
+    assert run_job(verify, find_now(verify), Silent()).exit is Exit.COMPLETE
+
+
+def test_a_damaged_image_fails_the_job(bench: Bench) -> None:
+    capture = bench.job("capture")
+    assert run_job(capture, find_now(capture), Silent()).exit is Exit.COMPLETE
+    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
+    with places.mounted(filesystem, writable=True) as place:
+        with place.file("images/pc.rescue").open("r+b") as file:
+            file.seek(10_000)
+            byte = file.read(1)[0]
+            file.seek(10_000)
+            file.write(bytes([byte ^ 1]))
+    verify = bench.job("verify", "deep = true")
+    result = run_job(verify, find_now(verify), Silent())
+    assert result.last_line == "rescue job failed: exit 20"
+    assert json.loads(read_store(bench, "images/pc.rescue.verify.json"))["exit"] == 20
+
+
+def test_reading_a_place_changes_nothing_on_it(bench: Bench, tmp_path: Path) -> None:
+    before = (tmp_path / "store.raw").read_bytes()
+    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
+    with places.mounted(filesystem, writable=False) as place:
+        assert is_mounted(bench.store)
+        assert is_read_only(bench.store)
+        assert not os.access(place.root, os.W_OK)
+    assert not is_mounted(bench.store)
+    assert (tmp_path / "store.raw").read_bytes() == before
+
+
+def test_what_cannot_be_mounted_says_so_and_stays_read_only(bench: Bench, tmp_path: Path) -> None:
+    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
+    with (tmp_path / "store.raw").open("r+b") as file:
+        file.seek(1024)
+        file.write(bytes(64))
+    command("blockdev", "--flushbufs", bench.store)
+    with (
+        pytest.raises(DiskTrouble, match="cannot mount"),
+        places.mounted(filesystem, writable=True),
+    ):
+        pass
+    assert is_read_only(bench.store)
+    assert not is_mounted(bench.store)
+
+
+def test_the_command_says_what_it_would_do(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "night.toml"
+    file.write_text(
+        f'action = "capture"\nsource = {{ label = "{bench.machine_label}" }}\n'
+        f'image = {{ label = "{bench.store_label}", path = "pc.rescue" }}\n'
+    )
+    words = [sys.executable, "-m", "rescue.cli.main", "job", "--dry-run", str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert f"source: {bench.machine}" in done.stdout
+    assert f"image on {bench.store} (ext4): pc.rescue" in done.stdout
+    assert not is_mounted(bench.store)

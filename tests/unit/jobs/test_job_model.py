@@ -1,0 +1,117 @@
+"""Jobs are parsed strictly; every mistake names the file, the key, and the line when known."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rescue.core.errors import UsageError
+from rescue.jobs.model import MAX_JOB, DiskName, ImagePlace, parse_job
+
+CAPTURE = """
+action = "capture"
+source = { serial = "MACHINE01" }
+image = { label = "STORE", path = "images/pc.rescue" }
+level = 9
+partitions = [1, 3, 1]
+verify = true
+then = "poweroff"
+"""
+RESTORE = """
+action = "restore"
+target = { wwn = "0x5000c500a1b2c3d4" }
+image = { label = "STORE", path = "/images/pc.rescue" }
+erase = "0x5000c500a1b2c3d4"
+"""
+VERIFY = """
+action = "verify"
+image = { label = "medium", path = "pc.rescue" }
+deep = true
+"""
+
+
+def test_capture() -> None:
+    job = parse_job(CAPTURE)
+    assert job.action == "capture"
+    assert job.disk == DiskName("serial", "MACHINE01")
+    assert job.image == ImagePlace("STORE", "images/pc.rescue")
+    assert (job.level, job.partitions, job.verify, job.then) == (9, (1, 3), True, "poweroff")
+    assert job.erase == ""
+
+
+def test_restore_and_verify() -> None:
+    job = parse_job(RESTORE)
+    assert job.disk == DiskName("wwn", "0x5000c500a1b2c3d4")
+    assert job.image.path == "images/pc.rescue", "paths are inside the filesystem"
+    assert job.erase == "0x5000c500a1b2c3d4"
+    assert job.then == "shell"
+    assert parse_job(VERIFY).deep
+    assert parse_job(VERIFY).disk is None
+
+
+def test_the_digest_is_of_the_text() -> None:
+    assert parse_job(CAPTURE).digest == parse_job(CAPTURE).digest
+    assert parse_job(CAPTURE).digest != parse_job(CAPTURE + "# changed\n").digest
+
+
+def test_lines_name_what_would_be_erased() -> None:
+    said = " ".join(parse_job(RESTORE).lines())
+    assert "erasing 0x5000c500a1b2c3d4" in said
+    assert "STORE:images/pc.rescue" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("action = ", "is not TOML"),
+        ("", "the key 'action' is missing"),
+        ('action = "clone"', "line 1: 'action' must be one of capture, verify, restore"),
+        ("action = 3", "line 1: 'action' must be a text"),
+        (CAPTURE.replace("level", "levle"), "line 5: unknown key 'levle' in a job that says capt"),
+        (CAPTURE.replace("level = 9", "level = 20"), "line 5: 'level' must be a number from 1"),
+        (CAPTURE.replace("level = 9", "level = true"), "line 5: 'level' must be a number"),
+        (CAPTURE.replace("[1, 3, 1]", "[0]"), "line 6: 'partitions' must be a list"),
+        (CAPTURE.replace("[1, 3, 1]", "[true]"), "line 6: 'partitions' must be a list"),
+        (CAPTURE.replace("verify = true", 'verify = "yes"'), "line 7: 'verify' must be true or"),
+        (CAPTURE.replace('"poweroff"', '"sleep"'), "line 8: 'then' must be one of shell, reboot"),
+        (CAPTURE.replace("serial", "path"), "line 3: unknown key 'path' in 'source'"),
+        (CAPTURE.replace('serial = "MACHINE01"', ""), "exactly one of serial, wwn and label"),
+        (
+            CAPTURE.replace('serial = "MACHINE01"', 'serial = "A", wwn = "B"'),
+            "line 3: 'source' must have exactly one of serial, wwn and label",
+        ),
+        (CAPTURE.replace('"MACHINE01"', '" "'), "'serial' must be a text"),
+        (CAPTURE.replace("source = {", "target = {"), "unknown key 'target'"),
+        (CAPTURE.replace('label = "STORE", ', ""), "the key 'label' is missing"),
+        (CAPTURE.replace("images/pc", "../../etc/pc"), "line 4: 'path' must lead to a file inside"),
+        (CAPTURE.replace("images/pc.rescue", "/"), "line 4: 'path' must lead to a file"),
+        (CAPTURE.replace("STORE", "ST\\u0007ORE"), "control characters"),
+        (RESTORE.replace("erase", "# erase"), "the key 'erase' is missing"),
+        (
+            RESTORE.replace('erase = "0x5000c500a1b2c3d4"', 'erase = "/dev/sda"'),
+            "line 5: 'erase' must be a serial number or WWN, not a path",
+        ),
+        (RESTORE + "deep = true\n", "line 6: unknown key 'deep' in a job that says restore"),
+        ("x = " + "[" * 5000, "is not TOML"),
+    ],
+)
+def test_mistakes_are_named(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_job(text, name="night.toml")
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "night.toml" in caught.value.message or "erase" in caught.value.message
+
+
+def test_what_is_too_long_is_no_job() -> None:
+    with pytest.raises(UsageError, match="too long"):
+        parse_job("#" * (MAX_JOB + 1))
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_job_or_a_usage_error(text: str) -> None:
+    try:
+        parse_job(text)
+    except UsageError as error:
+        assert "\n" not in error.message
