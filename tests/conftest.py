@@ -19,6 +19,8 @@ from tests.boot.accelerator import CHOSEN, LOGS
 settings.register_profile("rescue", deadline=None)
 settings.load_profile("rescue")
 
+_TOLD = 3000  # characters of a first failure that the summary repeats
+
 # Started in the background of a script, this process ignores SIGINT, and so would every program
 # that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -50,24 +52,27 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _fell_silent(report: pytest.TestReport) -> bool:
-    """Whether a guest said nothing until the time was over (tests/boot/guest.py)."""
-    return report.failed and ": nothing in " in report.longreprtext
+def _guest_failed(report: pytest.TestReport) -> bool:
+    """Whether it was the virtual machine that did not do what was waited for (tests/boot)."""
+    return report.failed and "GuestFailed" in report.longreprtext
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test of a virtual machine once more when that fell silent, and say so.
+    """Run a test of a virtual machine once more when that failed, and say so, and why.
 
-    Without KVM a kernel has been seen to stop without a word, about once in a hundred starts, where
-    the same start passed the next time. Whatever a guest says that it should not is no reason.
+    Without KVM a kernel has been seen to stop without a word or to panic, about once in a hundred
+    starts, where the same start passed the next time. What is found on the disks afterwards is no
+    reason: only the guest gets a second try. The summary of warnings has what the first one said.
     """
     if item.get_closest_marker("boot") is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     reports = runtestprotocol(item, log=False, nextitem=nextitem)
-    if any(map(_fell_silent, reports)):
-        item.warn(pytest.PytestWarning(f"run a second time: {item.name}: its guest fell silent"))
+    failed = next(filter(_guest_failed, reports), None)
+    if failed is not None:
+        why = failed.longreprtext[-_TOLD:]
+        item.warn(pytest.PytestWarning(f"run a second time: {item.name}: {why}"))
         item._initrequest()  # type: ignore[attr-defined]
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
     for report in reports:

@@ -10,11 +10,12 @@ While a task writes, nobody mounts anything just for a look (``looking``): the d
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rescue.core.errors import DiskTrouble, from_os_error
+from rescue.devices.model import Disk
 from rescue.jobs import places, runtime
 from rescue.jobs.places import Filesystem, Place
 
@@ -42,6 +43,14 @@ def fresh(node: Path) -> Filesystem:
             return one
     raise DiskTrouble(
         f"{node} is not there any more", hint="plug the disk in again, then look again"
+    )
+
+
+def is_looked_at(disks: Iterable[Disk]) -> bool:
+    """Whether one of the disks is mounted just now by this program or another of its kind."""
+    ours = str(_mounts()) + "/"
+    return any(
+        use.what == "mounted" and use.detail.startswith(ours) for disk in disks for use in disk.uses
     )
 
 

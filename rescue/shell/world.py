@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from rescue.shell.health import is_failing
 
 _SCAN_SECONDS = 8.0
 _PATIENCE = 60.0
+_LOOK_SECONDS = 20.0
+_PAUSE = 0.2
 _DATA_KINDS = ("exfat", "vfat", "ext4", "ext3", "ext2", "ntfs", "btrfs", "xfs", "f2fs")
 
 
@@ -57,8 +60,8 @@ class Estimate:
 class World(Protocol):
     """What flows ask for."""
 
-    def sight(self) -> Sight:
-        """The machine, its disks and filesystems now."""
+    def sight(self, *, settled: bool = False) -> Sight:
+        """The machine, its disks and filesystems now; ``settled``: once no look is under way."""
 
     def images(self, *, wait: bool = False) -> Sequence[Found]:
         """The images that are known so far; with ``wait`` when the search has ended."""
@@ -101,9 +104,20 @@ class ThisMachine:
         self._estimates: dict[tuple[str, str], Estimate] = {}
         self._bounds: dict[tuple[str, str], Mapping[int, Bounds]] = {}
 
-    def sight(self) -> Sight:
-        """The machine, its disks and filesystems now."""
-        disks = (d for d in list_disks() if d.node_type != "rom" and not describe.is_own_layer(d))
+    def sight(self, *, settled: bool = False) -> Sight:
+        """The machine, its disks and filesystems now.
+
+        Args:
+            settled: wait while a disk is mounted for a look of our own. A disk that was plugged in
+                a moment ago would be "in use" otherwise, and a person would be told to unmount it.
+        """
+        until = time.monotonic() + _LOOK_SECONDS
+        while True:
+            found = list_disks()
+            if not settled or time.monotonic() > until or not held.is_looked_at(found):
+                break
+            time.sleep(_PAUSE)
+        disks = (d for d in found if d.node_type != "rom" and not describe.is_own_layer(d))
         return Sight(machine_facts(), tuple(disks), places.list_filesystems())
 
     def images(self, *, wait: bool = False) -> Sequence[Found]:

@@ -89,6 +89,8 @@ def confirm_blank(screen: Screen) -> None:
     """The second disk of the list, its identity typed."""
     text = screen.wait("Onto which disk?", 30)
     assert "NOT POSSIBLE: the image is on it" in text
+    assert text.count("NOT POSSIBLE") == 1, text
+    assert text.index("MACHINE01") < text.index("BLANK01") < text.index("LARGE01"), text
     screen.press("down", "ret")
     screen.wait("type the identity of the disk: BLANK01", 30)
     screen.type("BLANK01")

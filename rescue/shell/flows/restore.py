@@ -44,7 +44,7 @@ class RestoreFlow:
         chosen = parts.numbers(answers)
         if one(answers, "what") == "some" and not chosen:
             return parts.ask_partitions("Which partitions?", "bring back", image.volumes)
-        sight = self._world.sight()
+        sight = self._world.sight(settled=not one(answers, "target"))
         onto = self._onto(image, chosen, answers, sight)
         if not one(answers, "target"):
             return ask_target(self._world, sight, onto)

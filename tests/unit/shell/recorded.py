@@ -124,7 +124,7 @@ class World:
         self.running: list[Task] = []
         self.folder = folder
 
-    def sight(self) -> Sight:
+    def sight(self, *, settled: bool = False) -> Sight:
         return Sight(DELL, self.disks, self.filesystems)
 
     def images(self, *, wait: bool = False) -> Sequence[Found]:
