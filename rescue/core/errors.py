@@ -34,6 +34,7 @@ class Exit(IntEnum):
     UNSUPPORTED = 21
     INCOMPLETE = 22
     LOCKED = 23
+    UNSOUND = 24
     PROGRAM = 30
     INTERRUPTED = 130
 

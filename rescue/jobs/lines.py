@@ -15,7 +15,8 @@ def plain_line(step: str, meter: Meter, *, ended: bool = False, now: float | Non
     if ended:
         took = (time.monotonic() if now is None else now) - meter.started
         speed = f", {format_size(int(meter.done / took))}/s" if took >= 0.5 and meter.done else ""
-        return f"{step}: done, {format_size(meter.done)} in {format_duration(took)}{speed}"
+        bytes_done = f", {format_size(meter.done)}" if meter.done or meter.total else ""
+        return f"{step}: done{bytes_done} in {format_duration(took)}{speed}"
     facts = [format_size(meter.done)]
     if meter.total:
         share = min(1.0, meter.done / meter.total)

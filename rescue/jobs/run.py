@@ -31,6 +31,7 @@ from rescue.jobs.lines import LineReporter, Tee
 from rescue.jobs.marker import MEDIUM, Marker
 from rescue.jobs.model import MAX_JOB, Job, parse_job
 from rescue.jobs.restoring import RestoreWish, prepare
+from rescue.jobs.verifying import VerifyWish, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ def _work(
 ) -> work.Done:
     """The verb itself."""
     if job.action == "verify":
-        return work.verify(image, reporter, deep=job.deep)
+        return verify(VerifyWish(image, deep=job.deep), reporter)
     assert found.disk is not None
     if job.action == "restore":
         wish = RestoreWish(image, found.disk.path, job.partitions, job.erase, ask=ask)
@@ -260,7 +261,7 @@ def _work(
     )
     if not job.verify:
         return done
-    checked = work.verify(image, reporter, deep=True)
+    checked = verify(VerifyWish(image, deep=True), reporter)
     said = {" ".join(line.split()) for line in done.lines}
     new = [line for line in checked.lines if " ".join(line.split()) not in said]
     return work.Done(

@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any
 from rescue.core import mapfile
 from rescue.core.errors import Exit, ImageDamaged, UsageError
 from rescue.core.progress import Reporter
-from rescue.core.units import format_duration, format_size, plural
+from rescue.core.units import format_duration, format_size
 from rescue.jobs import describe, summary
 
 if TYPE_CHECKING:
     from rescue.capture.pipeline import CaptureOptions, CaptureResult
     from rescue.capture.plan import CapturePlan
     from rescue.image.keys import Secret
-    from rescue.image.reader import Image
     from rescue.upkeep.keyring import Access
-    from rescue.verify.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,84 +222,3 @@ def check_new(image: Path) -> None:
         raise UsageError(
             f"{image} exists already", hint="an image is never written over: choose another name"
         )
-
-
-def verify(
-    image: Path,
-    reporter: Reporter,
-    *,
-    deep: bool = False,
-    secrets: Sequence[Secret] = (),
-    look_in: Sequence[Path] = (),
-) -> Done:
-    """Check an image: its stored bytes, or every chunk decoded.
-
-    Raises:
-        RescueError: it cannot be read at all, or was never finished.
-    """
-    from rescue.image.chain import read_header
-    from rescue.image.reader import Image
-    from rescue.verify.deep import verify_deep
-    from rescue.verify.stored import verify_stored
-
-    check = verify_deep if deep else verify_stored
-    report = check(image, reporter, secrets=secrets, look_in=look_in)
-    header = read_header(image)
-    if header is not None and header.sealed and not secrets:
-        return _verified(image, None, report, deep)
-    with Image.open(image, secrets=secrets, look_in=look_in) as opened:
-        return _verified(image, opened, report, deep)
-
-
-def _listed(name: str, words: Sequence[str]) -> list[tuple[str, str]]:
-    """Facts below each other; only the first one is named."""
-    return [("" if i else name, one) for i, one in enumerate(words)]
-
-
-def _verified(path: Path, image: Image | None, report: Report, deep: bool) -> Done:
-    """Report and verdict; without a key nothing is known of what an encrypted image holds."""
-    unreadable = report.outcome.name != "COMPLETE"
-    lost = summary.failed_words(image.manifest.ledger) if image else "some sectors"
-    hurt = [f"{one.what}: {one.where}" if one.where else one.what for one in report.damages]
-    proven = [f"{format_size(report.checked)} of stored bytes compared with their hashes"]
-    if deep:
-        proven.append("every chunk decoded and compared with the hash of what was read")
-    unproven = [] if deep else ["that every chunk decodes (rescue verify --deep)"]
-    unproven += ["that its filesystems are whole", "that the machine starts from it"]
-    lines = summary.facts(
-        [
-            ("image", f"{path}, id {report.image_id}"),
-            ("disk", summary.disk_of(image.manifest) if image else "not known without the key"),
-            *(summary.ledger_pairs(image.manifest.ledger) if image else ()),
-            *_listed("checked", proven),
-            *_listed("not checked", unproven),
-            ("took", format_duration(report.seconds)),
-        ]
-    )
-    lines += [f"damaged: {line}" for line in summary.shortened(hurt, "places")]
-    if not report.ok:
-        status = Exit.DAMAGED
-        verdict = f"no, because the image is damaged in {plural(len(hurt), 'place')}"
-    elif unreadable:
-        status = Exit.UNREADABLE
-        verdict = f"no, because {lost} could not be read; the rest is whole"
-    else:
-        status = Exit.COMPLETE
-        what = (
-            "every chunk decodes to what was read"
-            if deep
-            else "every stored byte is as it was written"
-        )
-        verdict = f"yes, because {what}"
-    return Done(
-        status,
-        (*lines, f"safe to rely on: {verdict}"),
-        {
-            "action": "verify",
-            "image": str(path),
-            "safe_to_rely_on": not status,
-            "because": verdict.split("because ", 1)[1],
-            **report.to_json(),
-        },
-        error=f"{path} is damaged" if status is Exit.DAMAGED else "",
-    )

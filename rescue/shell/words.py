@@ -116,6 +116,7 @@ _ENDS = {
     Exit.UNSUPPORTED: "The image was made by a newer version of Rescue.",
     Exit.INCOMPLETE: "The image is incomplete: making it never finished. It cannot be used.",
     Exit.LOCKED: "The image is encrypted, and it was not opened: the key was missing or wrong.",
+    Exit.UNSOUND: "The image is as the disk was, but the disk had errors: see below.",
     Exit.PROGRAM: "Another program failed.",
     Exit.INTERRUPTED: "Stopped, as you asked.",
 }

@@ -154,14 +154,14 @@ def _as_root(view: Path, volume: Seen, way: Way, folder: Path, sector_size: int)
     failures: list[str] = []
     for file, options, words in attempts:
         with suppress_into(failures):
-            _loop_mount(file, ["mount", "-t", way.type, "-o", options], folder, sector_size)
+            loop_mount(file, ["mount", "-t", way.type, "-o", options], folder, sector_size)
             if not words and volume.state == "dirty" and way.journal:
                 words = "its journal could not be replayed: the newest changes are missing"
             return Mounted(volume, folder, words)
     if way.program and process.find(way.program):
         options = ",".join(filter(None, (SAFE, way.program_options)))
         with suppress_into(failures):
-            _loop_mount(raw, [way.program, "-o", options], folder, sector_size)
+            loop_mount(raw, [way.program, "-o", options], folder, sector_size)
             return Mounted(volume, folder)
     return Mounted(volume, None, failures[-1] if failures else "it cannot be mounted")
 
@@ -182,7 +182,7 @@ class suppress_into:
         return False
 
 
-def _loop_mount(file: Path, command: list[str], folder: Path, sector_size: int) -> None:
+def loop_mount(file: Path, command: list[str], folder: Path, sector_size: int) -> None:
     """Mount a file by a loop device that goes away with the mount."""
     losetup: list[str | Path] = ["losetup", "--find", "--show"]
     if file.parent.name != SCRATCH:
