@@ -15,8 +15,7 @@ from rescue.core.errors import Exit, ProgramFailed, UsageError
 from rescue.core.units import MIB, parse_size
 
 if TYPE_CHECKING:
-    from rescue.view.machine import Machine
-    from rescue.view.opened import OpenView
+    from rescue.view.rehearsal import Rehearsed
 
 _HELP = """Start the machine in an image as a virtual machine, by QEMU, to see whether it starts.
 
@@ -25,12 +24,20 @@ byte. The firmware is the one the source had. It has no network unless --network
 a second copy of a machine may do harm.
 
 In a window where there is a screen; with --serial its serial line is this terminal (Ctrl-A X
-ends it).
+ends it). With --rehearse nobody need look: the machine's power button is pressed again and again,
+and when its system switches it off in order, it has started. That works for any system that
+obeys its power button.
 
 \b
 Examples:
   rescue boot /mnt/store/pc.rescue
-  rescue boot --serial --firmware uefi --memory 4G /mnt/store/pc.rescue"""
+  rescue boot --serial --firmware uefi --memory 4G /mnt/store/pc.rescue
+  rescue boot --rehearse /mnt/store/pc.rescue
+
+Exit code 24: it did not start (--rehearse)."""
+
+
+_SLOWLY = "emulation gets four times as long"
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +53,13 @@ def boot(
     serial: Annotated[
         bool, typer.Option("--serial", help="Its serial line here, and no window.")
     ] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="See whether it starts, and say so; no window.")
+    ] = False,
+    timeout: Annotated[
+        int,
+        typer.Option(min=10, max=86400, metavar="SECONDS", help=f"For --rehearse; {_SLOWLY}."),
+    ] = 300,
     network: Annotated[bool, typer.Option("--network", help="Let it reach the network.")] = False,
     accelerator: Annotated[str, typer.Option(help="auto, kvm or tcg (emulation).")] = "auto",
     dry_run: Annotated[
@@ -61,8 +75,9 @@ def boot(
     from rescue.cli.progress import make_reporter
     from rescue.view.machine import check
     from rescue.view.opened import open_view
+    from rescue.view.rehearsal import rehearse as rehearsed
     from rescue.view.sources import image_source
-    from rescue.view.starting import has_screen, start
+    from rescue.view.starting import as_it_was, has_screen, start
 
     open_one = opener(passphrase_file, passphrase_fd, recovery_key_file, key_file, look_in)
     if firmware not in ("auto", "bios", "uefi"):
@@ -73,17 +88,19 @@ def boot(
         size = parse_size(memory) // MIB
     except ValueError as error:
         raise UsageError(f"{memory} is not a size", hint="for instance 2G") from error
-    if not serial and not dry_run and not has_screen():
-        raise UsageError("there is no screen for a window", hint="use --serial")
+    if rehearse and (serial or network):
+        raise UsageError("--rehearse goes with neither --serial nor --network")
+    if not serial and not rehearse and not dry_run and not has_screen():
+        raise UsageError("there is no screen for a window", hint="use --serial or --rehearse")
     with image_source(image, strict=False, opener=open_one) as opened:
         for note in opened.notes:
             say(f"warning: {note}", style="yellow")
         with open_view(opened, filesystems=False) as view:
             machine = replace(
-                _as_it_was(view, firmware),
+                as_it_was(view, firmware),
                 memory=size,
                 processors=processors,
-                window=not serial,
+                window=not serial and not rehearse,
                 network=network,
             )
             check(machine)
@@ -96,6 +113,8 @@ def boot(
                 return 0
             reporter = make_reporter()
             try:
+                if rehearse:
+                    return _told(rehearsed(view, machine, accelerator, timeout, reporter))
                 status = start(view, machine, accelerator, reporter)
             finally:
                 reporter.close()
@@ -106,21 +125,12 @@ def boot(
     return Exit.COMPLETE
 
 
-def _as_it_was(view: OpenView, firmware: str) -> Machine:
-    """The machine that the image says it came from."""
-    from rescue.view.machine import Machine, attached_by, firmware_of, safe_serial
-
-    image = view.opened.image
-    assert image is not None
-    manifest, sector_size = image.manifest, view.opened.sector_size
-    known = firmware_of(manifest.machine, manifest.disk, manifest.layout, image.read(0, 440))
-    if firmware in ("bios", "uefi"):
-        known = "uefi" if firmware == "uefi" else "bios"
-    is_file = manifest.disk.get("transport") == "file"
-    return Machine(
-        firmware=known,
-        attached=attached_by(manifest.disk, sector_size),
-        sector_size=sector_size,
-        serial=safe_serial(manifest.disk.get("serial")),
-        product="" if is_file else safe_serial(manifest.machine.get("serial"), 60),
-    )
+def _told(found: Rehearsed) -> int:
+    """The verdict of a rehearsal, and the machine's last words where it had none of its own."""
+    if found.started:
+        put(f"starts: yes, because {found.words}", style="green")
+        return Exit.COMPLETE
+    for line in found.serial:
+        put(f"its serial console: {line}")
+    put(f"starts: not proven, because {found.words}", style="red")
+    return Exit.UNSOUND

@@ -60,7 +60,7 @@ Examples:
 \b
 Exit codes: 0 complete, 1 a bug, 2 usage, 3 complete with unreadable sectors, 10 disk trouble,
 11 target refused, 20 image damaged, 21 image not supported, 22 image incomplete,
-23 image locked, 30 an external program failed, 130 interrupted."""
+23 image locked, 24 not proven to work, 30 an external program failed, 130 interrupted."""
 
 app = typer.Typer(
     name="rescue",

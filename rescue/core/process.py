@@ -12,8 +12,10 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -206,6 +208,61 @@ def interact(command: Sequence[str | Path], *, env: Mapping[str, str] | None = N
     finally:
         signal.signal(signal.SIGINT, before)
     return status if status >= 0 else 128 - status
+
+
+class Child:
+    """A program that runs beside this one."""
+
+    def __init__(self, child: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        self._child, self._errors = child, errors
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._child.poll() is None
+
+    def last_words(self) -> str:
+        """The last line that it wrote to standard error so far; may be empty."""
+        size = os.fstat(self._errors.fileno()).st_size
+        data = os.pread(self._errors.fileno(), 4096, max(0, size - 4096))
+        lines = data.decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+
+@contextmanager
+def running(command: Sequence[str | Path]) -> Iterator[Child]:
+    """Run a program beside this one for as long as the block lasts; it is ended with the block.
+
+    Standard output is thrown away. Ctrl-C does not reach it: the end of the block does.
+
+    Raises:
+        ProgramFailed: it is not installed or cannot be started.
+    """
+    words = tuple(str(word) for word in command)
+    null = subprocess.DEVNULL
+    with tempfile.TemporaryFile() as errors:
+        try:
+            child = subprocess.Popen(
+                words,
+                stdin=null,
+                stdout=null,
+                stderr=errors,
+                env=environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProgramFailed(
+                f"the program {words[0]} cannot be started: {(error.strerror or '').lower()}",
+                hint=f"install {words[0]} and try again",
+            ) from error
+        try:
+            yield Child(child, errors)
+        finally:
+            child.terminate()
+            try:
+                child.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 def detach(

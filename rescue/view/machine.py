@@ -40,6 +40,7 @@ class Machine:
         serial: of the disk, at most 20 letters.
         product: the machine's own serial number, which some programs look at.
         window: show the screen; else its serial line is the terminal.
+        serial_log: a file that the serial line goes to instead of the terminal.
     """
 
     firmware: Firmware
@@ -51,6 +52,7 @@ class Machine:
     processors: int = 2
     window: bool = False
     network: bool = False
+    serial_log: Path | None = None
 
 
 def firmware_of(
@@ -137,7 +139,9 @@ def command(
     words += ["-vga", "std", "-device", "virtio-rng-pci"]
     words += ["-device", "qemu-xhci", "-device", "usb-kbd", "-device", "usb-tablet"]
     words += ["-qmp", f"unix:{monitor},server=on,wait=off"]
-    if machine.window:
+    if machine.serial_log:
+        words += ["-display", "none", "-serial", f"file:{machine.serial_log}"]
+    elif machine.window:
         words += ["-name", "rescue boot"]
     else:
         words += ["-display", "none", "-serial", "mon:stdio"]

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
 import tempfile
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from rescue.core import process
 from rescue.core.errors import ProgramFailed
 from rescue.core.progress import Reporter
 from rescue.view.loader import choose, files_of, script
-from rescue.view.machine import Accelerator, Machine, command, ovmf
+from rescue.view.machine import (
+    Accelerator,
+    Machine,
+    attached_by,
+    command,
+    firmware_of,
+    ovmf,
+    safe_serial,
+)
 from rescue.view.opened import OpenView
+from rescue.view.qmp import Monitor
 
 _DISPLAY = ("DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR", "XDG_SESSION_TYPE")
 _BROKEN = ("internal-error", "io-error")
@@ -46,6 +51,24 @@ def accelerators(wish: str, cpuinfo: str | None = None) -> tuple[Accelerator, ..
     if not {"vmx", "svm"} & set(flags.split()):
         return ("tcg",)
     return ("kvm", "tcg")
+
+
+def as_it_was(view: OpenView, firmware: str = "auto") -> Machine:
+    """The machine that the image says it came from; ``firmware`` "bios" or "uefi" overrides."""
+    image = view.opened.image
+    assert image is not None
+    manifest, sector_size = image.manifest, view.opened.sector_size
+    known = firmware_of(manifest.machine, manifest.disk, manifest.layout, image.read(0, 440))
+    if firmware in ("bios", "uefi"):
+        known = "uefi" if firmware == "uefi" else "bios"
+    is_file = manifest.disk.get("transport") == "file"
+    return Machine(
+        firmware=known,
+        attached=attached_by(manifest.disk, sector_size),
+        sector_size=sector_size,
+        serial=safe_serial(manifest.disk.get("serial")),
+        product="" if is_file else safe_serial(manifest.machine.get("serial"), 60),
+    )
 
 
 def start(view: OpenView, machine: Machine, wish: str, reporter: Reporter) -> int:
@@ -78,7 +101,7 @@ def _run(
     helper = None
     if machine.firmware == "uefi":
         shutil.copyfile(ovmf()[1], variables)
-        helper = _helper(view, room / "helper")
+        helper = helper_for(view, room / "helper")
     words = command(machine, accelerator, overlay, variables, monitor, helper)
     shown = {name: os.environ[name] for name in _DISPLAY if name in os.environ}
     watcher = _Watcher(monitor)
@@ -91,7 +114,7 @@ def _run(
     return status, watcher.broken
 
 
-def _helper(view: OpenView, folder: Path) -> Path | None:
+def helper_for(view: OpenView, folder: Path) -> Path | None:
     """A folder with a start-up script, when the firmware would not find the loader by itself."""
     partitions = [volume for volume in view.opened.volumes if volume.fs == "vfat"]
     found = {volume.number: files_of(view.folder / volume.folder) for volume in partitions}
@@ -115,48 +138,23 @@ class _Watcher(threading.Thread):
         super().__init__(name="qmp", daemon=True)
         self._path = path
         self._ending = threading.Event()
-        self._socket: socket.socket | None = None
         self.broken = False
 
     def run(self) -> None:
         """Watch until QEMU is gone."""
-        while not self._ending.is_set() and self._socket is None:
-            made = socket.socket(socket.AF_UNIX)
-            try:
-                made.connect(str(self._path))
-                self._socket = made
-            except OSError:
-                made.close()
-                time.sleep(0.1)
-        if self._socket is None:
+        try:
+            monitor = Monitor.connect(self._path, lambda: not self._ending.is_set())
+        except (ProgramFailed, OSError, ValueError):
             return
-        with suppress(OSError, ValueError), self._socket.makefile("rwb") as lines:
-            lines.readline()
-            self._ask(lines, "qmp_capabilities")
+        with suppress(OSError, ValueError):
             while not self._ending.wait(1.0):
-                status = self._ask(lines, "query-status").get("status")
-                if status in _BROKEN:
+                if monitor.ask("query-status").get("status") in _BROKEN:
                     self.broken = True
-                    self._ask(lines, "quit")
-                    return
-            self._ask(lines, "quit")
-
-    @staticmethod
-    def _ask(lines: Any, name: str) -> dict[str, Any]:
-        lines.write(json.dumps({"execute": name}).encode() + b"\n")
-        lines.flush()
-        while line := lines.readline():
-            answer = json.loads(line)
-            if "return" in answer:
-                value = answer["return"]
-                return value if isinstance(value, dict) else {}
-            if "error" in answer:
-                return {}
-        raise OSError("qemu closed its monitor")
+                    break
+            monitor.ask("quit")
+        monitor.close()
 
     def stop(self) -> None:
         """End the machine if it still runs."""
         self._ending.set()
         self.join(timeout=5)
-        if self._socket is not None:
-            self._socket.close()
