@@ -6,6 +6,7 @@ byte for byte. Show 2: the exported disk starts too.
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from rescue.core.errors import Exit
 from rescue.core.process import run
 from rescue.view.machine import Machine, command
 from tests.boot import under_test
@@ -80,6 +82,26 @@ def test_an_image_starts_and_stays_as_it_is(
     words = [RESCUE, "boot", "--serial", "--memory", "768M", "--accelerator", how, image]
     proven(words, machine, accelerator)
     assert digest(image) == before
+
+
+def test_the_verdict_holds_every_proof(image: Path) -> None:
+    """Every byte, every filesystem, and a start: the machine switches itself off in the end."""
+    done = run([RESCUE, "verify", "--filesystems", "--start", "--json", image], check=False)
+    if b"power button" in done.stderr + done.stdout and done.status == Exit.UNSOUND:
+        raise GuestFailed(done.text)
+    assert done.status == 0, (done.text, done.stderr)
+    found = json.loads(done.text)
+    assert found["safe_to_rely_on"]
+    assert found["because"].endswith("filesystems are whole and its machine starts"), found
+    assert found["start"]["started"]
+    kinds = {one["fs"]: one["result"] for one in found["filesystems"]}
+    assert kinds == {
+        "": "unchecked",
+        "vfat": "whole",
+        "ext4": "whole",
+        "ntfs": "whole",
+        "swap": "unchecked",
+    }
 
 
 def test_an_exported_disk_starts(
