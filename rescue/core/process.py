@@ -13,7 +13,9 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -179,6 +181,72 @@ def stream(
     if status != 0:
         raise failure(result)
     return result
+
+
+@contextmanager
+def beside(
+    command: Sequence[str | Path], ready: Callable[[], bool], *, seconds: float = 60
+) -> Iterator[None]:
+    """A program that works beside this one, from when it is ready until the block ends.
+
+    It is expected to end by itself then, because what it serves is gone. The kernel kills it when
+    the thread that started it dies, by whatever.
+
+    The last process of a mount namespace unmounts what is there. One that serves a mount by FUSE
+    would then wait for an answer of its own, for ever; so a second one stays until it is gone.
+
+    Raises:
+        ProgramFailed: it is not installed, or ended before it was ready, or never was.
+    """
+    words = ("setpriv", "--pdeathsig", "KILL", *(str(word) for word in command))
+    reader, writer = os.pipe()  # at its end when every process that may write to it is gone
+    with ExitStack() as stack:
+        try:
+            stays = subprocess.Popen(
+                ("cat",), stdin=reader, stdout=subprocess.DEVNULL, env=environment()
+            )
+            stack.callback(stays.wait)
+            child = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment(),
+                pass_fds=(writer,),
+            )
+            stack.callback(_end, child)
+        except FileNotFoundError as error:
+            raise ProgramFailed(
+                f"the program {words[0]} is not installed",
+                hint=f"install {words[0]} and try again",
+            ) from error
+        finally:
+            os.close(reader)
+            os.close(writer)
+        _wait_ready(child, words[3:], ready, seconds)
+        yield
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(30)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    if child.stderr is not None:
+        child.stderr.close()
+
+
+def _wait_ready(
+    child: subprocess.Popen[bytes], words: tuple[str, ...], ready: Callable[[], bool], limit: float
+) -> None:
+    until = time.monotonic() + limit
+    while not ready():
+        if child.poll() is not None:
+            assert child.stderr is not None
+            raise failure(Finished(words, child.returncode, b"", child.stderr.read()))
+        if time.monotonic() > until:
+            raise ProgramFailed(f"{words[0]} is not ready after {limit:.0f} s")
+        time.sleep(0.02)
 
 
 def interact(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
