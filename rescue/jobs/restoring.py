@@ -215,6 +215,7 @@ def prepare(wish: RestoreWish) -> Iterator[Prepared]:
         TargetRefused: the target is too small.
     """
     from rescue.devices.discover import inspect
+    from rescue.devices.refusals import check_named, check_place
     from rescue.image.reader import Image
     from rescue.jobs.identifying import seed_for
     from rescue.jobs.repairing import plan_starting
@@ -224,7 +225,10 @@ def prepare(wish: RestoreWish) -> Iterator[Prepared]:
     fit = parse_fit(wish.fit)
 
     with Image.open(wish.image, secrets=wish.secrets, look_in=wish.look_in, ask=wish.ask) as image:
+        check_named(wish.target)
         disk = inspect(wish.target) if os.path.lexists(wish.target) else None
+        if disk is not None:
+            check_place(disk, image.paths)
         size, there = (disk.size, _layout(disk)) if disk else (None, None)
         sector = _sector(disk, wish)
         if wish.into is not None:
