@@ -18,8 +18,6 @@ machine prints when it has found every file, its boot code and its swap as they 
 from __future__ import annotations
 
 import argparse
-import re
-import secrets
 import shutil
 import sys
 import tempfile
@@ -29,20 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.boot import accelerator as accelerators
-from tests.boot import under_test
+from tests.boot import beside, under_test
 from tests.boot.assemble import SIZE
 from tests.boot.debian import ensure_base
-from tests.boot.guest import PANIC, Guest, GuestFailed
-from tests.boot.identifiers import identifiers
-from tests.boot.qemu import Accelerator, Drive, Firmware, Machine
+from tests.boot.guest import Guest, GuestFailed
+from tests.boot.qemu import Accelerator, Firmware
 from tests.boot.under_test import SERIAL, UnderTest, ensure_machine
 from tests.torture.calling import Wrong, must
 
 FIRMWARE = (Firmware.BIOS, Firmware.UEFI)
-COPY = "COPY01"
-# What the copy finds changed when it compares itself with what was recorded: the files that name a
-# disk, and GRUB's core, which looks for the root.
-CHANGED = {"./boot/grub/grub.cfg", "./etc/fstab", "./EFI/BOOT/BOOTX64.EFI"}
 
 
 @dataclass(frozen=True)
@@ -116,62 +109,11 @@ def _is_refused(bench: Bench, disk: UnderTest) -> str:
     return "no BIOS starts from such sectors, and the plan says so"
 
 
-def _beside(bench: Bench, who: str, firmware: Firmware) -> str:
-    """Both in one machine; the one that is not started comes first on the bus."""
+def _beside(bench: Bench, serial: str, firmware: Firmware) -> str:
     copy = bench.restored("copy", SHAPES["same"], "--new-identity")
-    common = identifiers(copy) & identifiers(bench.machine.disk)
-    if common:
-        raise Wrong(f"both have {', '.join(sorted(common))}")
-    own, other = (COPY, SERIAL) if who == "copy" else (SERIAL, COPY)
-    files = {COPY: copy, SERIAL: bench.machine.disk}
-    drives = (
-        Drive(files[other], serial=other, snapshot=True, boot=1),
-        Drive(files[own], serial=own, snapshot=True, boot=0),
-    )
-    started = Machine(firmware, drives, memory=768, nonce=secrets.token_hex(8))
-    kind = "bios" if firmware is Firmware.BIOS else "uefi"
-    good = rf"MACHINE-OK {started.nonce} firmware={kind} [^\n]*proof={bench.machine.proof}"
-    bad = rf"MACHINE-BAD {started.nonce} firmware={kind}: not as recorded"
-    wanted, never = (bad, good) if who == "copy" else (good, bad)
-    with Guest(started, bench.accelerator, bench.log(f"{who}-{firmware}")) as guest:
-        guest.expect(wanted, 120, never=f"{never}|{PANIC}")
-        text = guest.console.text
-    check_on(text, started.nonce, own)
-    if who == "copy":
-        check_copy(text, started.nonce)
-    return (
-        f"root, EFI partition, NTFS and swap are its own; none of {len(identifiers(copy))} "
-        "identifiers is the other's"
-    )
-
-
-def check_on(text: str, nonce: str, serial: str) -> None:
-    """Everything that was mounted and swapped on lies on this disk.
-
-    Raises:
-        Wrong: it does not.
-    """
-    match = re.search(rf"MACHINE-ON {nonce} ([^\r\n]*)", text)
-    wanted = " ".join(f"{one}={serial}" for one in ("/", "/boot/efi", "/data", "swap"))
-    if match is None or match[1] != wanted:
-        raise Wrong(f"it has {match[1] if match else 'nothing'}, not {wanted}")
-
-
-def check_copy(text: str, nonce: str) -> None:
-    """What the copy finds changed is what has to be, and nothing else.
-
-    Raises:
-        Wrong: it is not.
-    """
-    bad = f"MACHINE-BAD {nonce}"
-    found = set(re.findall(rf"{bad} \w+ content: (\S+): FAILED", text))
-    others = {
-        line
-        for line in re.findall(rf"{bad} ([^\r\n]*)", text)
-        if not re.match(r"firmware=|\w+ content|root contents|esp contents|boot code", line)
-    }
-    if found != CHANGED or others:
-        raise Wrong(f"the copy finds changed: {sorted(found)} {sorted(others)}")
+    log = bench.log(f"{serial}-{firmware}")
+    count = beside.check(bench.machine, copy, serial, firmware, bench.accelerator, log)
+    return f"root, EFI partition, NTFS and swap are its own; {count} identifiers, none in common"
 
 
 def cases() -> dict[str, Callable[[Bench], str]]:
@@ -180,8 +122,8 @@ def cases() -> dict[str, Callable[[Bench], str]]:
     for firmware in FIRMWARE:
         for name in SHAPES:
             found[f"{name}-{firmware}"] = lambda bench, n=name, f=firmware: _starts(bench, n, f)
-        for who in ("original", "copy"):
-            found[f"{who}-{firmware}"] = lambda bench, w=who, f=firmware: _beside(bench, w, f)
+        for who, serial in (("original", SERIAL), ("copy", beside.COPY)):
+            found[f"{who}-{firmware}"] = lambda bench, s=serial, f=firmware: _beside(bench, s, f)
     return dict(sorted(found.items()))
 
 
