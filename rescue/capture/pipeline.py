@@ -101,6 +101,7 @@ def execute(
     began = _now()
     with ExitStack() as stack:
         source = stack.enter_context(Source(plan.disk.path))
+        source.hold()
         if source.size != plan.disk.size:
             raise RescueError(f"{source.path} changed its size since it was looked at")
         parent = _open_parent(plan, options, reporter)

@@ -123,4 +123,6 @@ def from_os_error(error: OSError, what: str) -> RescueError:
         hint = "run this as root, or give this user access"
     elif isinstance(error, IsADirectoryError):
         hint = "name a block device or a file, not a directory"
+    elif isinstance(error, FileNotFoundError):
+        hint = "check the name: nothing is there"
     return DiskTrouble(f"cannot {what}: {reason}", hint=hint)

@@ -8,67 +8,22 @@ prints it and the program's own last words.
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from rescue.core.errors import Interrupted, ProgramFailed
-
-_KEPT = (
-    "HOME", "USER", "TMPDIR", "TERM", "SOURCE_DATE_EPOCH", "NO_COLOR", "XDG_RUNTIME_DIR",
-    "RESCUE_RUN_DIR",
-)  # fmt: skip
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What a program left behind: its status and what it printed (bytes, undecoded)."""
-
-    command: tuple[str, ...]
-    status: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def text(self) -> str:
-        """Standard output as text; bytes that are not UTF-8 are replaced."""
-        return self.stdout.decode(errors="replace")
-
-
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment every program gets: C locale, a known PATH, proxies and few others kept."""
-    kept = {key: value for key, value in os.environ.items() if key in _KEPT}
-    proxies = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
-    return {**kept, **proxies, "LC_ALL": "C.UTF-8", "PATH": _PATH, **(extra or {})}
-
-
-def find(program: str) -> str | None:
-    """Path of ``program``, or None; sbin is searched for ordinary users too."""
-    return shutil.which(program, path=_PATH)
-
-
-def require(program: str, *, package: str = "") -> str:
-    """Path of ``program``.
-
-    Raises:
-        ProgramFailed: it is not installed.
-    """
-    path = find(program)
-    if path is None:
-        raise ProgramFailed(
-            f"the program {program} is not installed",
-            hint=f"install the package {package or program}",
-        )
-    return path
+from rescue.core.errors import ProgramFailed
+from rescue.core.programs import Finished as Finished
+from rescue.core.programs import environment as environment
+from rescue.core.programs import failure as failure
+from rescue.core.programs import find as find
+from rescue.core.programs import require as require
 
 
 def run(
@@ -181,6 +136,72 @@ def stream(
     if status != 0:
         raise failure(result)
     return result
+
+
+@contextmanager
+def beside(
+    command: Sequence[str | Path], ready: Callable[[], bool], *, seconds: float = 60
+) -> Iterator[None]:
+    """A program that works beside this one, from when it is ready until the block ends.
+
+    It is expected to end by itself then, because what it serves is gone. The kernel kills it when
+    the thread that started it dies, by whatever.
+
+    The last process of a mount namespace unmounts what is there. One that serves a mount by FUSE
+    would then wait for an answer of its own, for ever; so a second one stays until it is gone.
+
+    Raises:
+        ProgramFailed: it is not installed, or ended before it was ready, or never was.
+    """
+    words = ("setpriv", "--pdeathsig", "KILL", *(str(word) for word in command))
+    reader, writer = os.pipe()  # at its end when every process that may write to it is gone
+    with ExitStack() as stack:
+        try:
+            stays = subprocess.Popen(
+                ("cat",), stdin=reader, stdout=subprocess.DEVNULL, env=environment()
+            )
+            stack.callback(stays.wait)
+            child = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment(),
+                pass_fds=(writer,),
+            )
+            stack.callback(_end, child)
+        except FileNotFoundError as error:
+            raise ProgramFailed(
+                f"the program {words[0]} is not installed",
+                hint=f"install {words[0]} and try again",
+            ) from error
+        finally:
+            os.close(reader)
+            os.close(writer)
+        _wait_ready(child, words[3:], ready, seconds)
+        yield
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(30)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    if child.stderr is not None:
+        child.stderr.close()
+
+
+def _wait_ready(
+    child: subprocess.Popen[bytes], words: tuple[str, ...], ready: Callable[[], bool], limit: float
+) -> None:
+    until = time.monotonic() + limit
+    while not ready():
+        if child.poll() is not None:
+            assert child.stderr is not None
+            raise failure(Finished(words, child.returncode, b"", child.stderr.read()))
+        if time.monotonic() > until:
+            raise ProgramFailed(f"{words[0]} is not ready after {limit:.0f} s")
+        time.sleep(0.02)
 
 
 def interact(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> int:
@@ -317,14 +338,3 @@ def fork(work: Callable[[], None]) -> int:
         finally:
             os._exit(status)
     return child
-
-
-def failure(result: Finished) -> ProgramFailed | Interrupted:
-    """The error of a finished program, in its own last words."""
-    if result.status == -signal.SIGINT:
-        return Interrupted(f"{result.command[0]} was interrupted")
-    words = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
-    last = words[-1].strip() if words else "it printed nothing"
-    name = Path(result.command[0]).name
-    status = f"signal {-result.status}" if result.status < 0 else f"status {result.status}"
-    return ProgramFailed(f"{name} failed with {status}: {last}", hint=shlex.join(result.command))

@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import struct
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -161,6 +162,14 @@ class Source:
             if error.errno != errno.ENXIO:  # ENXIO: only a hole is left
                 return ExtentMap.single(0, self.size)
         return ExtentMap.of(pairs)
+
+    def hold(self) -> None:
+        """Keep restores away while it is open: a target is locked, and this is the other side.
+
+        A lock that another program has already is not waited for: reading disturbs nobody.
+        """
+        with suppress(OSError):
+            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def close(self) -> None:
         """Close it; a second call does nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,10 +38,10 @@ def check(
     if not os.path.lexists(named):
         _check_new(named, erase)
         return None
+    check_named(named)
     disk = inspect(named)
-    _check_kind(disk)
+    check_place(disk, keep)
     _check_uses(disk)
-    _check_keep(disk, keep)
     if disk.kind == "block" and disk.read_only and not is_ours():
         raise TargetRefused(
             f"{disk.path} is read-only", hint="look for its write-protect switch, or see blockdev"
@@ -57,11 +58,58 @@ def check(
     return disk
 
 
+def check_named(path: Path) -> None:
+    """Refuse what is there and can be no disk, before anybody looks into it.
+
+    Raises:
+        TargetRefused: it is a folder, a link to nothing, an empty file, a device of another kind.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        if path.is_symlink() and not path.exists():
+            raise TargetRefused(
+                f"{path} is a link that leads nowhere",
+                hint="name the disk itself; rescue disks shows which there are",
+            ) from None
+        return  # whoever opens it says why that does not work
+    if stat.S_ISDIR(status.st_mode):
+        raise TargetRefused(
+            f"{path} is a folder, not a disk", hint="name a disk, or a file in that folder"
+        )
+    if not stat.S_ISBLK(status.st_mode) and not stat.S_ISREG(status.st_mode):
+        raise TargetRefused(
+            f"{path} is neither a disk nor a plain file",
+            hint="rescue disks shows which disks there are",
+        )
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        raise TargetRefused(
+            f"{path} is an empty file, which stands for no disk",
+            hint="remove it: a file that is not there is made, as large as it has to be",
+        )
+
+
+def check_place(disk: Disk, keep: Sequence[Path]) -> None:
+    """Refuse what can never be the target, before anybody asks whether the image fits on it.
+
+    That it holds the image is also more to know than that it is mounted, as it then is.
+
+    Raises:
+        TargetRefused: it is no whole disk, or holds what is to be read.
+        DiskTrouble: what it holds cannot be found out.
+    """
+    _check_kind(disk)
+    _check_keep(disk, keep)
+
+
 def _check_new(path: Path, erase: str | None) -> None:
     """A path at which there is nothing."""
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise DiskTrouble(f"cannot make {path}: there is no directory {parent}")
+        raise DiskTrouble(
+            f"cannot make {path}: there is no directory {parent}",
+            hint="make that directory first, or check the name",
+        )
     if Path("/dev") in (parent.resolve(), *parent.resolve().parents):
         raise DiskTrouble(f"there is no disk {path}", hint="rescue disks shows which there are")
     if erase is not None and Path(erase.strip()).resolve() != path.resolve():
@@ -118,7 +166,7 @@ def _check_identity(disk: Disk, erase: str | None) -> None:
         )
     if not disk.matches(erase):
         raise TargetRefused(
-            f"{disk.path} is {disk.identity!r}, not {erase.strip()!r}",
+            f"the identity of {disk.path} is {disk.identity!r}, not {erase.strip()!r}",
             hint="rescue disks shows the identity of each disk",
         )
     if disk.kind == "file" or disk.node_type == "loop":

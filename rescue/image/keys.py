@@ -179,7 +179,10 @@ def unlock(header: Header, secrets: Sequence[Secret]) -> bytes:
             "the image is encrypted",
             hint="give --passphrase-file, --recovery-key-file or --key-file",
         )
-    raise ImageLocked("no key slot of the image is opened by this passphrase or key")
+    raise ImageLocked(
+        "no key slot of the image is opened by this passphrase or key",
+        hint="look at the keyboard's layout and capitals; the recovery key opens it as well",
+    )
 
 
 def slot_area(filled: Sequence[Slot]) -> bytes:

@@ -113,12 +113,21 @@ class PartReader:
         except ImageDamaged as error:
             raise ImageDamaged(f"{path}: {error.message}", hint=error.hint) from error
         if size < BODY_START:
-            raise ImageDamaged(f"{path} is cut short inside its header")
+            raise ImageDamaged(
+                f"{path} is cut short inside its header",
+                hint="copy it once more from where it was made; nothing can be had from this one",
+            )
         if header is not None:
             if (found.image_id, found.capacity) != (header.image_id, header.capacity):
-                raise ImageDamaged(f"{path} belongs to another image")
+                raise ImageDamaged(
+                    f"{path} belongs to another image",
+                    hint="put the part of that name that was made with the first one in its place",
+                )
             if found.part != part:
-                raise ImageDamaged(f"{path} is part {found.part + 1}, not part {part + 1}")
+                raise ImageDamaged(
+                    f"{path} is part {found.part + 1}, not part {part + 1}",
+                    hint="give the parts the names that they were made with",
+                )
             if size - BODY_START > header.capacity:
                 raise ImageDamaged(f"{path} is longer than a part of this image")
         if path not in self.paths:

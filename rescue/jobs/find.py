@@ -44,8 +44,18 @@ class Found:
             word = "target" if job.action == "restore" else "source"
             said.append(f"{word}: {disk_words(self.disk)}")
         if lost and self.disk is not None and job.action == "restore":
-            said += [f"will be lost: {one}" for one in holds_now(self.disk, self.filesystems)]
+            said += self._lost(job)
         return said
+
+    def _lost(self, job: Job) -> list[str]:
+        """What a restore takes away."""
+        assert self.disk is not None
+        if job.how.into.startswith("free"):
+            return ["will be lost: nothing; new partitions go where no partition is"]
+        if job.partitions:
+            numbers = job.how.into or ", ".join(map(str, job.partitions))
+            return [f"will be lost: what partition {numbers} of the target holds"]
+        return [f"will be lost: {one}" for one in holds_now(self.disk, self.filesystems)]
 
 
 def find_disk(name: DiskName, disks: Sequence[Disk], filesystems: Sequence[Filesystem]) -> Disk:

@@ -70,7 +70,7 @@ def steps(plan: RestorePlan) -> tuple[After, ...]:
     following: list[After] = []
     for volume in plan.volumes:
         place = plan.arrangement.place(volume.partition)
-        if place is None:
+        if place is None or volume.partition in plan.left_out:
             continue
         one = plan.identity.of("filesystem", volume.partition)
         if one is not None:

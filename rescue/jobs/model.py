@@ -7,7 +7,9 @@
 
 Disks are named by what stays with them: serial number, WWN, or the label of a filesystem or
 partition on them; a name such as /dev/sda belongs to another disk after the next start. A restore
-confirms what it erases by naming the target's serial number or WWN once more in ``erase``.
+confirms what it erases by naming the target's serial number or WWN once more in ``erase``; how it
+is to be done is said as on the command line: ``fit = "all"``, ``into = "free"``,
+``leave_out = [5]``, ``new_identity = true``.
 
 Parsing is strict: an unknown key is an error, because a misspelt option must not be left out.
 """
@@ -23,6 +25,8 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, cast
 
 from rescue.core.errors import UsageError
+from rescue.restore.gaps import parse_into
+from rescue.restore.layout import parse_fit
 
 Action = Literal["capture", "verify", "restore"]
 After = Literal["shell", "reboot", "poweroff"]
@@ -35,7 +39,8 @@ _COMMON = {"action", "image", "then"}
 _KEYS: dict[str, set[str]] = {
     "capture": _COMMON | {"source", "partitions", "level", "all_sectors", "verify"},
     "verify": _COMMON | {"deep"},
-    "restore": _COMMON | {"target", "partitions", "erase"},
+    "restore": _COMMON
+    | {"target", "partitions", "erase", "fit", "into", "leave_out", "new_identity"},
 }
 
 
@@ -62,6 +67,26 @@ class ImagePlace:
 
 
 @dataclass(frozen=True, slots=True)
+class How:
+    """How a restore is to be done; each as the option of ``rescue restore`` takes it."""
+
+    fit: str = ""
+    into: str = ""
+    leave_out: tuple[int, ...] = ()
+    new_identity: bool = False
+
+    def words(self) -> str:
+        """In words, to stand behind what is done; empty where nothing is asked."""
+        said = [
+            f"into {self.into}" if self.into else "",
+            f"made to fit ({self.fit})" if self.fit else "",
+            f"without {', '.join(map(str, self.leave_out))}" if self.leave_out else "",
+            "with new identifiers" if self.new_identity else "",
+        ]
+        return "".join(f", {one}" for one in said if one)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A parsed job.
 
@@ -69,6 +94,7 @@ class Job:
         disk: the source of a capture, the target of a restore; None for verify.
         erase: the confirmed identity of the target, serial or WWN; empty but for restore.
         verify: check the new image deeply after a capture.
+        how: of a restore.
         digest: SHA-256 of the job's text; what "the same job" means.
     """
 
@@ -82,6 +108,7 @@ class Job:
     deep: bool
     verify: bool
     erase: str
+    how: How
     digest: str
 
     def lines(self) -> list[str]:
@@ -95,7 +122,7 @@ class Job:
             f", partitions {', '.join(map(str, self.partitions))} only" if self.partitions else ""
         )
         more = ", then check the image deeply" if self.verify else ""
-        return [f"{what}{some}{more}", f"afterwards: {self.then}"]
+        return [f"{what}{some}{self.how.words()}{more}", f"afterwards: {self.then}"]
 
 
 class _Reader:
@@ -153,14 +180,14 @@ class _Reader:
             raise self.error(key, f"{key!r} must be a table in braces")
         return _Reader(value, self._text, self._name)
 
-    def partitions(self) -> tuple[int, ...]:
-        value = self.values.get("partitions", [])
+    def partitions(self, key: str = "partitions") -> tuple[int, ...]:
+        value = self.values.get(key, [])
         if (
             not isinstance(value, list)
             or len(value) > 256
             or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value)
         ):
-            raise self.error("partitions", "'partitions' must be a list of partition numbers")
+            raise self.error(key, f"{key!r} must be a list of partition numbers")
         return tuple(dict.fromkeys(value))
 
 
@@ -196,6 +223,7 @@ def parse_job(text: str, *, name: str = "job") -> Job:
         deep=reader.flag("deep"),
         verify=reader.flag("verify"),
         erase=_erase(reader) if action == "restore" else "",
+        how=_how(reader) if action == "restore" else How(),
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
 
@@ -218,6 +246,31 @@ def _disk_name(reader: _Reader, key: str | None) -> DiskName | None:
         raise reader.error(key, f"{key!r} must have exactly one of serial, wwn and label")
     by = next(iter(table.values))
     return DiskName(by=cast(Literal["serial", "wwn", "label"], by), value=table.text(by))
+
+
+def _how(reader: _Reader) -> How:
+    """How to restore: the checks of ``rescue restore``, with the line."""
+    fit, into = reader.text("fit", ""), str(reader.values.get("into", ""))
+    if not isinstance(reader.values.get("into", ""), int):
+        into = reader.text("into", "")
+    for key, value, parse in (("fit", fit, parse_fit), ("into", into, parse_into)):
+        try:
+            parse(value or None)
+        except UsageError as error:
+            message = f"{key!r} makes no sense: {value!r}"
+            raise reader.error(key, message, error.hint) from error
+    left, new = reader.partitions("leave_out"), reader.flag("new_identity")
+    chosen = bool(reader.partitions())
+    wrong = [
+        ("into", into and not chosen, "'into' needs 'partitions'"),
+        ("fit", fit and chosen, "'fit' and 'partitions' exclude each other"),
+        ("leave_out", left and chosen, "'leave_out' and 'partitions' exclude each other"),
+        ("new_identity", new and chosen and not into, "with 'partitions' it needs 'into'"),
+    ]
+    for key, is_so, message in wrong:
+        if is_so:
+            raise reader.error(key, message, "docs/cli.md says what goes together")
+    return How(fit, into, left, new)
 
 
 def _erase(reader: _Reader) -> str:

@@ -6,15 +6,16 @@ import dataclasses
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rescue.core.errors import ImageDamaged, RescueError, TargetRefused, UsageError
+from rescue.core.errors import ImageDamaged, RescueError, UsageError
 from rescue.core.progress import Reporter
 from rescue.core.units import plural
 from rescue.jobs import describe, restored, summary
+from rescue.jobs.into import plan_into_target, same_table
 from rescue.jobs.places import list_filesystems
 from rescue.jobs.work import Done
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from rescue.image.keys import Secret
     from rescue.image.partreader import Ask
     from rescue.image.reader import Image
-    from rescue.restore.newentry import Addition
     from rescue.restore.plan import RestorePlan
     from rescue.restore.result import Options, RestoreResult
     from rescue.restore.work import Prepared as Ready
@@ -146,7 +146,7 @@ class Prepared:
                 (self.plan.layout.sector_size, self.plan.sector),
                 reporter,
             ) as (pieces, after):
-                _same_table(safe, self.plan.addition)
+                same_table(safe, self.plan.addition)
                 ready = work.prepare(self.plan, self.image, pieces, after)
                 ready = repairing.repaired(self.image, self.plan, ready)
                 ready = dataclasses.replace(
@@ -215,6 +215,7 @@ def prepare(wish: RestoreWish) -> Iterator[Prepared]:
         TargetRefused: the target is too small.
     """
     from rescue.devices.discover import inspect
+    from rescue.devices.refusals import check_named, check_place
     from rescue.image.reader import Image
     from rescue.jobs.identifying import seed_for
     from rescue.jobs.repairing import plan_starting
@@ -224,16 +225,18 @@ def prepare(wish: RestoreWish) -> Iterator[Prepared]:
     fit = parse_fit(wish.fit)
 
     with Image.open(wish.image, secrets=wish.secrets, look_in=wish.look_in, ask=wish.ask) as image:
+        check_named(wish.target)
         disk = inspect(wish.target) if os.path.lexists(wish.target) else None
+        if disk is not None:
+            check_place(disk, image.paths)
         size, there = (disk.size, _layout(disk)) if disk else (None, None)
         sector = _sector(disk, wish)
         if wish.into is not None:
-            if fit.mode != "none" or wish.leave_out or wish.new_identity:
+            if fit.mode != "none" or wish.leave_out:
                 raise UsageError(
-                    "--into takes neither --fit, --leave-out nor --new-identity",
-                    hint="leave them away",
+                    "--into takes neither --fit nor --leave-out", hint="leave them away"
                 )
-            plan = _plan_into(wish, image, disk, there, sector)
+            plan = plan_into_target(wish, image, disk, there, sector)
         else:
             plan = plan_restore(
                 image,
@@ -253,52 +256,6 @@ def prepare(wish: RestoreWish) -> Iterator[Prepared]:
             starting = plan_starting(image, plan, disk, there, into)
             plan = dataclasses.replace(plan, starting=starting)
         yield Prepared(wish, image, disk, plan)
-
-
-def _plan_into(
-    wish: RestoreWish, image: Image, disk: Disk | None, there: Layout | None, sector: int | None
-) -> RestorePlan:
-    """A plan for ``--into``: a partition of the target, or room between them."""
-    from rescue.devices.blockio import Source
-    from rescue.restore.gaps import parse_into
-    from rescue.restore.into import plan_free, plan_into
-
-    into = parse_into(wish.into)
-    size = disk.size if disk else None
-    if isinstance(into, int):
-        return plan_into(
-            image, size, wish.partitions, into, target_layout=there, target_sector_size=sector
-        )
-    assert into is not None
-    with Source(wish.target) if disk else nullcontext() as source:
-
-        def read(offset: int, length: int) -> bytes:
-            assert source is not None
-            return source.pread(length, offset)
-
-        return plan_free(
-            image,
-            size,
-            wish.partitions,
-            into.start,
-            target_layout=there,
-            target_sector_size=sector,
-            read=read,
-        )
-
-
-def _same_table(safe: SafeTarget, addition: Addition | None) -> None:
-    """Make sure that the target's table is what it was when the plan was made.
-
-    Raises:
-        TargetRefused: it is not; nothing was written.
-    """
-    for offset, data in addition.expected if addition else ():
-        if os.pread(safe.fd, len(data), offset) != data:
-            raise TargetRefused(
-                f"the partition table of {safe.path} has changed since the plan was made",
-                hint="give the command once more; nothing was written",
-            )
 
 
 def _sector(disk: Disk | None, wish: RestoreWish) -> int | None:

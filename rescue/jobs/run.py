@@ -245,7 +245,17 @@ def _work(
         return verify(VerifyWish(image, deep=job.deep), reporter)
     assert found.disk is not None
     if job.action == "restore":
-        wish = RestoreWish(image, found.disk.path, job.partitions, job.erase, ask=ask)
+        wish = RestoreWish(
+            image,
+            found.disk.path,
+            job.partitions,
+            job.erase,
+            ask=ask,
+            fit=job.how.fit or None,
+            into=job.how.into or None,
+            leave_out=job.how.leave_out,
+            new_identity=job.how.new_identity,
+        )
         with prepare(wish) as prepared:
             for line in prepared.lines():
                 reporter.note(line)

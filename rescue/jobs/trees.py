@@ -20,8 +20,10 @@ from rescue.view.nodes import Folder
 
 _SYSTEM = (
     "etc/fstab", "etc/crypttab", "etc/default/grub", "etc/default/grub.d/*", "etc/grub.d/*",
-    "etc/kernel/cmdline", "etc/cmdline.d/*", "etc/initramfs-tools/conf.d/*", "etc/dracut.conf",
-    "etc/dracut.conf.d/*", "etc/systemd/system/*.mount", "etc/systemd/system/*.swap",
+    "etc/kernel/cmdline", "etc/cmdline.d/*", "etc/initramfs-tools/conf.d/*",
+    "etc/initramfs-tools/initramfs.conf", "etc/uswsusp.conf", "etc/suspend.conf",
+    "etc/dracut.conf", "etc/dracut.conf.d/*", "etc/systemd/system/*.mount",
+    "etc/systemd/system/*.swap",
 )  # fmt: skip
 _LOADERS = (
     "grub/*.cfg", "grub/grubenv", "grub/menu.lst", "grub/*/load.cfg", "grub/*/*.efi",

@@ -15,6 +15,7 @@ from rescue.core.units import format_size
 from rescue.devices import target as targets
 from rescue.devices.discover import inspect
 from rescue.devices.model import Layout
+from rescue.devices.refusals import check_named
 from rescue.devices.target import SafeTarget
 from rescue.jobs.work import Done
 from rescue.restore import marker, undo
@@ -94,6 +95,7 @@ class Undoing:
         Raises:
             TargetRefused: it is another disk, or must not be written.
         """
+        check_named(self.target)
         disk = inspect(self.target)
         known = self.undo
         if disk.size != known.size:

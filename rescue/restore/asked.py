@@ -72,10 +72,16 @@ def with_failures(plan: RestorePlan, image: Image) -> RestorePlan:
     return replace(plan, unreadable=unreadable, notes=(*plan.notes, note))
 
 
-def left_notes(left: Sequence[int]) -> list[str]:
+def left_notes(left: Sequence[int], volumes: Sequence[Volume]) -> list[str]:
     """A word on each partition that stays empty."""
-    return [
+    notes = [
         f"partition {number} is left out: only its entry is made, it is empty" for number in left
+    ]
+    swaps = (v for v in volumes if v.partition in left and v.fs == "swap" and v.uuid)
+    return notes + [
+        f"partition {v.partition} was swap: a system that names it (fstab, resume=) waits for it "
+        f"at each start, until mkswap --uuid {v.uuid} has made it again"
+        for v in swaps
     ]
 
 

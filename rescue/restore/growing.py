@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rescue.core import process
 from rescue.core.errors import ProgramFailed, RescueError, TargetRefused
 from rescue.core.extent import Extent
+from rescue.core.namespace import own_mounts
 from rescue.core.progress import Reporter
 from rescue.devices import loop
 from rescue.devices.target import SafeTarget
@@ -108,23 +109,38 @@ _GROWERS: dict[str, Callable[[Path, Volume, Extent], None]] = {
 def private_mount(node: Path, kind: str, options: str = "") -> Iterator[Path]:
     """A filesystem mounted for writing in a folder of its own, until the block ends.
 
+    No other process sees it, and a kill of this one ends it: the target is not in use afterwards.
+
     Raises:
         ProgramFailed: it cannot be mounted, or not unmounted.
     """
     folder = Path(tempfile.mkdtemp(prefix="rescue-resize-"))
+    words = ",".join(filter(None, (_SAFE, options)))
     try:
-        words = ",".join(filter(None, (_SAFE, options)))
-        process.run(["mount", "-t", kind, "-o", words, node, folder])
-        try:
+        with own_mounts(), _mounted(node, kind, words, folder):
             yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def _mounted(node: Path, kind: str, options: str, folder: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        if kind == "ntfs-3g":
+            # As a process that goes into the background it would live on, and the mount with it.
+            outside = folder.stat().st_dev
+            words: list[str | Path] = ["ntfs-3g", "-o", f"no_detach,{options}", node, folder]
+            stack.enter_context(process.beside(words, lambda: folder.stat().st_dev != outside))
+        else:
+            process.run(["mount", "-t", kind, "-o", options, node, folder])
+        try:
+            yield
         except BaseException:
             with suppress(RescueError):
                 process.run(["umount", folder])
             raise
         process.run(["umount", folder])
-    finally:
-        with suppress(OSError):
-            folder.rmdir()
 
 
 PROGRAMS = {

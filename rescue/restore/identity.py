@@ -86,13 +86,19 @@ class Identity:
 
     def lines(self) -> list[str]:
         """In words; files are named when they are found to hold one."""
+        swaps = [str(one.partition) for one in self.ids if one.kind == "swap" and one.new]
+        resume = (
+            f"the resume device that an initramfs holds stays: the swap of the original, not of "
+            f"partition {', '.join(swaps)}. Run update-initramfs -u (dracut -f, mkinitcpio -P) in "
+            "the copy, and do not start it before that while the original is hibernated"
+        )
         return [
             *(one.line() for one in self.ids),
             "fstab, crypttab, GRUB's and other loaders' files and Windows' BCD follow where they "
             "hold one of these; each file is named in the end",
             "labels and partition names stay: what mounts by LABEL= or PARTLABEL= may find either",
-            "not followed: what is inside an initramfs (a resume device, say; update-initramfs -u "
-            "in the copy mends it), host name, machine-id and SSH keys",
+            *([resume] if swaps else ()),
+            "not followed: host name, machine-id and SSH keys, and what else is in an initramfs",
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -138,6 +144,23 @@ def new_identity(layout: Layout, volumes: Iterable[Volume], seed: str) -> Identi
         ids.append(NewId("partition", partition.number, partition.kind, partition.uuid, new))
     ids += [_volume(volume, seed) for volume in volumes if volume.partition]
     return Identity(seed, tuple(ids))
+
+
+def identity_of(layout: Layout, volumes: Iterable[Volume], seed: str, *, entries: bool) -> Identity:
+    """The same for chosen volumes that go to a disk with a table of its own.
+
+    Args:
+        layout: of the image.
+        entries: they get new entries in a GPT, whose identifiers are made here too.
+    """
+    chosen = list(volumes)
+    ids = []
+    for volume in chosen:
+        one = layout.partition(volume.partition)
+        if entries and one is not None and _IS_UUID.fullmatch(one.uuid):
+            new = _guid(seed, one.uuid)
+            ids.append(NewId("partition", one.number, one.kind, one.uuid, new))
+    return Identity(seed, (*ids, *(_volume(volume, seed) for volume in chosen)))
 
 
 def _hash(seed: str, old: str, length: int) -> bytes:

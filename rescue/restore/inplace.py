@@ -54,7 +54,7 @@ def plan_in_place(
     spared = ExtentMap.of(
         (v.extent.start, v.extent.end) for v in image.manifest.volumes if v.partition in left
     )
-    notes += left_notes(left)
+    notes += left_notes(left, image.manifest.volumes)
     written = written.intersection(spared.complement(0, image.size))
     plan = RestorePlan(
         layout=layout,

@@ -20,6 +20,7 @@ from rescue.restore import gaps, newentry, sectors
 from rescue.restore.asked import check_chosen, describe_lost, layout_of, with_failures
 from rescue.restore.bounds import Bounds, Means
 from rescue.restore.gaps import GRAIN, Gap
+from rescue.restore.identity import identity_of
 from rescue.restore.layout import Arrangement, Place, up
 from rescue.restore.newentry import Entry
 from rescue.restore.plan import Resize, RestorePlan
@@ -27,7 +28,8 @@ from rescue.restore.planning import bounds_for
 
 Read = Callable[[int, int], bytes]
 _SAME_UUID = (
-    "the filesystem keeps its UUID: two of one UUID in one machine are mistaken for each other"
+    "the filesystem keeps its UUID: two of one UUID in one machine are mistaken for each other; "
+    "--new-identity gives it another"
 )
 
 
@@ -39,8 +41,12 @@ def plan_into(
     *,
     target_layout: Layout | None,
     target_sector_size: int | None,
+    seed: str = "",
 ) -> RestorePlan:
     """Plan to write one partition of the image into partition ``into`` of the target.
+
+    Args:
+        seed: make a new identifier for the filesystem from it; empty: the old one stays.
 
     Raises:
         UsageError: not exactly one partition is chosen, or the image does not hold it.
@@ -72,7 +78,7 @@ def plan_into(
         )
     notes = (
         f"the table of the target stays as it is; partition {into} keeps its type and name",
-        _SAME_UUID,
+        *(() if seed else (_SAME_UUID,)),
     )
     plan = _plan(
         image,
@@ -83,7 +89,10 @@ def plan_into(
         sector,
     )
     return replace(
-        plan, lost=tuple(describe_lost(target_layout, (into,))), notes=notes + plan.notes
+        plan,
+        lost=tuple(describe_lost(target_layout, (into,))),
+        notes=notes + plan.notes,
+        identity=identity_of(layout, [volume], seed, entries=False) if seed else None,
     )
 
 
@@ -96,12 +105,14 @@ def plan_free(
     target_layout: Layout | None,
     target_sector_size: int | None,
     read: Read,
+    seed: str = "",
 ) -> RestorePlan:
     """Plan to write partitions of the image into free room of the target, as new partitions.
 
     Args:
         start: byte from which on; 0: the largest gap for each.
         read: reads the target as it is now.
+        seed: make new identifiers from it; empty: the old ones stay.
 
     Raises:
         UsageError: no partition is chosen, or the image does not hold one.
@@ -118,6 +129,10 @@ def plan_free(
         )
     sector = target_sector_size or target_layout.sector_size
     there = replace(target_layout, sector_size=sector)
+    identity = None
+    if seed:
+        volumes = [v for v in image.manifest.volumes if v.partition in chosen]
+        identity = identity_of(layout, volumes, seed, entries=there.label == "gpt")
     found = gaps.gaps(there, newentry.usable(read, there))
     entries: list[Entry] = []
     places: list[Place] = []
@@ -130,6 +145,8 @@ def plan_free(
         at = max((e.place.end for e in entries), default=start) if start else 0
         gap = gaps.choose(found, at)
         entry = _entry(there, entries, gap, (of, volume), bounds)
+        fresh = identity.of("partition", number) if identity else None
+        entry = replace(entry, unique=fresh.new if fresh else "")
         found = gaps.left_of(found, Extent(gap.extent.start, entry.place.end - gap.extent.start))
         entries.append(entry)
         places.append(Place(number, volume.extent, entry.place, entry.kind))
@@ -140,9 +157,9 @@ def plan_free(
         *addition.notes,
         "the other partitions of the target stay as they are; its table is written last of all, so "
         "a restore that is cut off leaves the target as it was, and is begun again",
-        _SAME_UUID,
+        *(() if seed else (_SAME_UUID,)),
     )
-    return replace(plan, addition=addition, notes=notes + plan.notes)
+    return replace(plan, addition=addition, notes=notes + plan.notes, identity=identity)
 
 
 def _entry(

@@ -43,6 +43,7 @@ class Entry:
 
     Attributes:
         record: byte at which the record of a logical partition goes.
+        unique: the identifier that it gets in a GPT; empty: its own, where that is not taken.
     """
 
     place: Extent
@@ -50,6 +51,7 @@ class Entry:
     of: Partition
     fs: str
     record: int = 0
+    unique: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,12 @@ def _add_gpt(
             kind, unique, rest = uuid.UUID(found).bytes_le, bytes(16), bytes(80)
         known = {bytes(array[n * size + 16 : n * size + 32]) for n in range(len(array) // size)}
         words = "its type, name and identifier are kept"
+        if entry.unique:
+            unique = uuid.UUID(entry.unique).bytes_le
+        if entry.unique or unique in known or not any(unique):
+            words = "it gets an identifier of its own"
         if unique in known or not any(unique):
-            unique, words = uuid.uuid4().bytes_le, "it gets an identifier of its own"
+            unique = uuid.uuid4().bytes_le
         first = entry.place.start // sector
         area = kind + unique + struct.pack("<QQ", first, entry.place.end // sector - 1) + rest
         array[index * size : (index + 1) * size] = area.ljust(size, b"\0")

@@ -69,12 +69,14 @@ def plan_restore(
     other = sector != layout.sector_size
     size = image.size if target_size is None else target_size
     means = sectors.plan(image.read, layout, wanted(image, chosen), sector, left) if other else {}
-    if seed and (chosen or left or other):
+    if seed and chosen:
         raise UsageError(
-            "--new-identity takes whole disks, with sectors like those of the image's",
-            hint="leave --partition and --leave-out away, or --new-identity",
+            "--new-identity is for what comes beside the original, and a partition at its own "
+            "place takes the place of it",
+            hint="say --into N or --into free too, or leave --partition away",
         )
-    identity = new_identity(layout, image.manifest.volumes, seed) if seed else None
+    restored = [v for v in image.manifest.volumes if v.partition not in left]
+    identity = new_identity(layout, restored, seed) if seed else None
     same = (size, fit.mode, other, identity) == (image.size, "none", False, None)
     if chosen or not layout.partitions or same:
         sectors.check_in_place(layout, means, sector, new=target_size is None)
@@ -97,7 +99,7 @@ def plan_restore(
         notes=(
             *_size_notes(layout, arrangement, size, image.size, fit),
             *(sectors.notes(layout, sector, means) if other else ()),
-            *left_notes(left),
+            *left_notes(left, image.manifest.volumes),
         ),
         arrangement=arrangement,
         resizes=resizes,

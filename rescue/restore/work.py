@@ -118,7 +118,7 @@ def prepare(
     notes: list[str] = []
     known, held = head, None
     if not other:  # else nothing that counts in sectors starts from there
-        if plan.identity is not None:
+        if plan.identity is not None and plan.whole:
             head, core, note = grubcore.followed(
                 image.read,
                 head,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rescue.core.units import format_size
@@ -11,6 +11,7 @@ from rescue.devices.model import Disk, Layout
 from rescue.image.manifest import Volume
 from rescue.jobs import describe
 from rescue.jobs.places import Filesystem
+from rescue.restore.bounds import Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,25 @@ class Found:
     def where(self) -> str:
         """``images/pc.rescue on STORE``."""
         return f"{self.path} on {self.place}" if self.place else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Sectors:
+    """What becomes of an image on a disk whose sectors have another size.
+
+    Attributes:
+        bounds: how short and how long each volume may become there.
+        changed: partitions whose filesystem has to be changed for it.
+        left: partitions that cannot be there, each with the reason.
+        notes: what a person should know of those that can.
+        why: why nothing of the image can be there; empty otherwise.
+    """
+
+    bounds: Mapping[int, Bounds] = field(default_factory=dict)
+    changed: frozenset[int] = frozenset()
+    left: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,16 +43,19 @@ class Way:
     layout: Layout | None = None
 
 
-def ways(image: Found, bounds: Mapping[int, Bounds], size: int) -> tuple[Way, ...]:
+def ways(image: Found, bounds: Mapping[int, Bounds], size: int, sector: int = 0) -> tuple[Way, ...]:
     """Every way onto a disk of this size, the plainest first; none where there is no way.
 
     A disk of the image's own size has exactly one, and so has a smaller one that is large enough.
+
+    Args:
+        sector: of the disk, where it is another than the image's: its table takes other room.
     """
     layout = _divided(image)
-    if layout is None or size == image.disk_size:
+    if layout is None or (size == image.disk_size and not sector):
         return (Way(NONE, layout=image.layout),) if size >= image.disk_size else ()
-    plain = _way(image, layout, bounds, size, NONE)
-    if plain is not None and size < image.disk_size:
+    plain = _way(image, layout, bounds, (size, sector), NONE)
+    if plain is not None and size <= image.disk_size:
         return (plain,)
     wanted = [
         p
@@ -64,20 +67,20 @@ def ways(image: Found, bounds: Mapping[int, Bounds], size: int) -> tuple[Way, ..
     fits = [*(str(p.number) for p in wanted[:_SINGLE]), "all"]
     kept = [plain] if plain is not None else []
     for fit in fits:
-        way = _way(image, layout, bounds, size, fit)
+        way = _way(image, layout, bounds, (size, sector), fit)
         if way is not None and way.changes and way.changes not in [w.changes for w in kept]:
             kept.append(way)
     return tuple(kept)
 
 
-def refusal(image: Found, bounds: Mapping[int, Bounds], size: int) -> str:
+def refusal(image: Found, bounds: Mapping[int, Bounds], size: int, sector: int = 0) -> str:
     """Why a disk is too small when there is no way."""
     said = f"too small: {format_size(size)}, the image is of a disk of "
     said += format_size(image.disk_size)
     layout = _divided(image)
     if layout is None:
         return said
-    least = smallest(layout, bounds, layout.sector_size)
+    least = smallest(layout, bounds, sector or layout.sector_size)
     if least >= image.disk_size:
         return f"{said}, and its partitions cannot be made smaller{_stuck(layout, bounds)}"
     said += f" and needs {format_size(least)} at the least, with its partitions made smaller"
@@ -117,10 +120,11 @@ def _divided(image: Found) -> Layout | None:
 
 
 def _way(
-    image: Found, layout: Layout, bounds: Mapping[int, Bounds], size: int, fit: str
+    image: Found, layout: Layout, bounds: Mapping[int, Bounds], target: tuple[int, int], fit: str
 ) -> Way | None:
+    size, sector = target[0], target[1] or layout.sector_size
     try:
-        arranged = arrange(layout, bounds, size, layout.sector_size, parse_fit(fit))
+        arranged = arrange(layout, bounds, size // sector * sector, sector, parse_fit(fit))
     except RescueError:
         return None
     changes = _changes(image, arranged)

@@ -29,7 +29,7 @@ def target_refusal(disk: Disk, image: Found, sight: Sight) -> str:
     """Why a disk cannot be the target of a restore; empty when it can.
 
     ``rescue restore`` decides in the end; this says the same beforehand, in time to choose. Of its
-    size ``sizes`` speaks.
+    size ``sizes`` speaks, of its sectors ``onto``.
     """
     if is_medium(disk):
         return "this system was started from it"
@@ -38,11 +38,6 @@ def target_refusal(disk: Disk, image: Found, sight: Sight) -> str:
     for use in disk.uses:
         if use.what in _TAKEN:
             return f"in use: {use}"
-    if image.layout and disk.kind == "block" and disk.sector_size != image.layout.sector_size:
-        return (
-            f"its sectors have {disk.sector_size} bytes, the image's {image.layout.sector_size}: "
-            "nothing on it would be found"
-        )
     same = [d for d in sight.disks if d.path != disk.path and d.identity == disk.identity]
     if same:
         return f"{same[0].path} has the same serial number: unplug one of them"

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rescue.core.errors import ImageDamaged, RescueError
+from rescue.core.errors import ImageDamaged, RescueError, TargetRefused
 from rescue.devices.discover import list_disks
 from rescue.devices.model import Disk, Layout
 from rescue.image.manifest import Volume
@@ -24,8 +24,11 @@ from rescue.jobs.marker import MEDIUM
 from rescue.jobs.places import Filesystem
 from rescue.jobs.tasks import Task, TaskWish
 from rescue.restore.bounds import Bounds
-from rescue.shell.facts import Found, MachineFacts, Sight, is_medium
+from rescue.shell.facts import Found, MachineFacts, Sectors, Sight, is_medium
 from rescue.shell.health import is_failing
+
+if TYPE_CHECKING:
+    from rescue.image.reader import Image
 
 _SCAN_SECONDS = 8.0
 _PATIENCE = 60.0
@@ -75,6 +78,9 @@ class World(Protocol):
     def bounds(self, image: Found, passphrase: bytes) -> Mapping[int, Bounds]:
         """How short and how long each volume of an image may become; none where nobody knows."""
 
+    def sectors(self, image: Found, passphrase: bytes, sector: int) -> Sectors:
+        """What becomes of an image on a disk with sectors of this size, not those of its own."""
+
     def layout(self, disk: Disk) -> Layout | None:
         """How a disk is divided; None when it has no table that can be read."""
 
@@ -103,6 +109,7 @@ class ThisMachine:
         self.more = False
         self._estimates: dict[tuple[str, str], Estimate] = {}
         self._bounds: dict[tuple[str, str], Mapping[int, Bounds]] = {}
+        self._sectors: dict[tuple[str, str, int], Sectors] = {}
 
     def sight(self, *, settled: bool = False) -> Sight:
         """The machine, its disks and filesystems now.
@@ -180,20 +187,28 @@ class ThisMachine:
 
         A damaged image has none: it goes to a disk of its own size, as far as it is whole.
         """
-        from rescue.image.keys import Passphrase
-        from rescue.image.reader import Image
         from rescue.restore.asked import layout_of
         from rescue.restore.planning import bounds_for
 
         key = (image.word, image.made)
         if key not in self._bounds:
-            secrets = [Passphrase(passphrase)] if passphrase else ()
-            with _file_of(image) as (path, _root), Image.open(path, secrets=secrets) as opened:
+            with _opened(image, passphrase) as opened:
                 try:
                     self._bounds[key] = bounds_for(opened, layout_of(opened))
                 except ImageDamaged:
                     self._bounds[key] = {}
         return self._bounds[key]
+
+    def sectors(self, image: Found, passphrase: bytes, sector: int) -> Sectors:
+        """What becomes of an image on a disk with such sectors; remembered."""
+        key = (image.word, image.made, sector)
+        if key not in self._sectors:
+            with _opened(image, passphrase) as opened:
+                try:
+                    self._sectors[key] = _on_sectors(opened, sector)
+                except ImageDamaged as error:
+                    self._sectors[key] = Sectors(why=error.message)
+        return self._sectors[key]
 
     def layout(self, disk: Disk) -> Layout | None:
         """How a disk is divided."""
@@ -240,6 +255,39 @@ def _file_of(image: Found) -> Iterator[tuple[Path, Path]]:
             place = stack.enter_context(held.held(image.node, writable=False))
             root, path = place.root, place.file(image.path)
         yield path, root
+
+
+@contextmanager
+def _opened(image: Found, passphrase: bytes) -> Iterator[Image]:
+    """An image, opened for a look at what it holds."""
+    from rescue.image.keys import Passphrase
+    from rescue.image.reader import Image
+
+    secrets = [Passphrase(passphrase)] if passphrase else ()
+    with _file_of(image) as (path, _root), Image.open(path, secrets=secrets) as opened:
+        yield opened
+
+
+def _on_sectors(opened: Image, sector: int) -> Sectors:
+    from rescue.restore import sectors
+    from rescue.restore.asked import layout_of
+    from rescue.restore.planning import bounds_for
+
+    layout = layout_of(opened)
+    found = sectors.verdicts(opened.read, layout, opened.manifest.volumes, sector)
+    left = {number: verdict.why for number, verdict in found.items() if verdict.why}
+    means = {number: v.means for number, v in found.items() if v.means and number not in left}
+    try:
+        sectors.check_table(layout, found, sector)
+    except TargetRefused as error:
+        return Sectors(why=error.message)
+    return Sectors(
+        bounds_for(opened, layout, sector, means, tuple(left)),
+        frozenset(means),
+        left,
+        tuple(sectors.notes(layout, sector, means)),
+        left.get(0, ""),
+    )
 
 
 def _estimate(disk: Disk) -> Estimate:

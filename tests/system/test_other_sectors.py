@@ -12,6 +12,8 @@ from rescue.core.process import run
 from rescue.core.units import MIB
 from rescue.devices import loop
 from rescue.restore import fatfit, fatsector
+from rescue.shell.facts import Found
+from rescue.shell.world import ThisMachine
 from tests.system import volumes
 from tests.system.test_fat_rebuilt import Fat, fat
 from tests.system.test_fit import (
@@ -159,6 +161,20 @@ def test_what_cannot_be_there_is_refused_and_can_be_left_out(dos: Machine, tmp_p
     spared = Machine(dos.disk, dos.image, dos.names, {k: v for k, v in dos.files.items()
                                                       if k != "exfat"})  # fmt: skip
     check_there(spared, target, 4096, tmp_path)
+
+
+def test_the_shell_is_told_what_the_command_says(dos: Machine, gpt: Machine) -> None:
+    """Before a target is chosen: what has to change, what cannot be there, and why."""
+    shell = ThisMachine()
+    told = shell.sectors(Found(None, str(dos.image)), b"", 4096)
+    assert told.left.keys() == {6} and "exFAT" in told.left[6] and not told.why
+    assert told.changed == {1, 5} and any("BIOS" in note for note in told.notes)
+    told = shell.sectors(Found(None, str(gpt.image)), b"", 4096)
+    numbers = {name: number for number, name in enumerate(NAMES, 1)}
+    assert not told.left and not told.why
+    assert {numbers["fat32"], numbers["ext4-1k"], numbers["ntfs"]} <= told.changed
+    assert not {numbers["ext4"], numbers["swap"], numbers["btrfs"]} & told.changed
+    assert told.bounds[numbers["ntfs"]].fixed, "it is told of the sectors, and keeps its size"
 
 
 def test_leaving_out_on_a_disk_of_the_same_kind(dos: Machine, tmp_path: Path) -> None:

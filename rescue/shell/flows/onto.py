@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rescue.core.units import format_size
@@ -12,7 +12,7 @@ from rescue.image.manifest import Volume
 from rescue.jobs.places import Filesystem
 from rescue.restore.bounds import Bounds
 from rescue.shell import bars, sizes
-from rescue.shell.facts import Found, Sight
+from rescue.shell.facts import Found, Sectors, Sight
 from rescue.shell.flows import parts
 from rescue.shell.flows.base import Ask, Choice
 from rescue.shell.sizes import Way
@@ -29,34 +29,76 @@ class Onto:
     Attributes:
         chosen: partitions of the image; empty means the whole disk.
         bounds: how short and how long each volume of the image may become.
+        sectors: what becomes of the image on disks whose sectors are not its own, by their size.
     """
 
     image: Found
     chosen: tuple[int, ...]
     bounds: Mapping[int, Bounds]
+    sectors: Mapping[int, Sectors] = field(default_factory=dict)
+
+    def other(self, disk: Disk) -> Sectors | None:
+        """What becomes of the image there; None where its sectors are the image's."""
+        return self.sectors.get(disk.sector_size) if disk.kind == "block" else None
+
+    def left(self, disk: Disk) -> tuple[int, ...]:
+        """Partitions of a whole disk that cannot be on that one."""
+        other = self.other(disk)
+        return tuple(sorted(other.left)) if other and not self.chosen else ()
 
     def ways(self, disk: Disk) -> tuple[Way, ...]:
         """The ways onto a disk; none where it does not fit."""
-        return sizes.ways(self.image, self.bounds, disk.size)
+        other = self.other(disk)
+        if other is None:
+            return sizes.ways(self.image, self.bounds, disk.size)
+        if other.why:
+            return ()
+        return sizes.ways(self.image, other.bounds, disk.size, disk.sector_size)
+
+    def refusal(self, disk: Disk) -> str:
+        """Why there is no way onto a disk."""
+        other = self.other(disk)
+        if other is None:
+            return sizes.refusal(self.image, self.bounds, disk.size)
+        return other.why or sizes.refusal(self.image, other.bounds, disk.size, disk.sector_size)
 
     def in_place(self, disk: Disk, there: Layout | None) -> str:
         """Why the chosen partitions cannot go back to where they were; empty when they can."""
         if disk.size < self.image.disk_size:
             return sizes.refusal(replace(self.image, layout=None), {}, disk.size)
+        other = self.other(disk)
+        for number in self.chosen if other else ():
+            assert other is not None
+            if number in other.left:
+                return f"{_words_of(disk)}; partition {number}: {other.left[number]}"
+            if number in other.changed:
+                return f"{_words_of(disk)}, for which partition {number} has to be changed"
         return partition_refusal(disk, self.image, self.chosen, there)
 
-    def into(self, there: Layout | None) -> tuple[Choice, ...]:
+    def sector_words(self, disk: Disk) -> str:
+        """What a disk with other sectors means, in a line."""
+        left = self.left(disk)
+        more = f"; not for partition {', '.join(map(str, left))}" if left else ""
+        return f"{_words_of(disk)}, the image's others: it will be made for them{more}"
+
+    def into(self, disk: Disk, there: Layout | None) -> tuple[Choice, ...]:
         """Partitions of a disk that the one chosen partition may go into, instead of its own."""
-        if len(self.chosen) != 1 or there is None:
+        other = self.other(disk)
+        if len(self.chosen) != 1 or there is None or (other and self.chosen[0] in other.left):
             return ()
+        bounds = other.bounds if other else self.bounds
         volume = next((v for v in self.image.volumes if v.partition == self.chosen[0]), None)
         if volume is None:
             return ()
         return tuple(
-            _into_choice(one, volume, self.bounds.get(volume.partition))
+            _into_choice(one, volume, bounds.get(volume.partition))
             for one in there.partitions
             if one.kind != "extended"
         )
+
+
+def _words_of(disk: Disk) -> str:
+    return f"its sectors have {disk.sector_size} bytes"
 
 
 def ask_target(world: World, sight: Sight, onto: Onto) -> Ask:
@@ -68,12 +110,14 @@ def ask_target(world: World, sight: Sight, onto: Onto) -> Ask:
         if not refused and onto.chosen:
             there = world.layout(disk)
             refused = onto.in_place(disk, there)
-            if refused and any(not choice.refused for choice in onto.into(there)):
+            if refused and any(not choice.refused for choice in onto.into(disk, there)):
                 refused, more = "", _INTO
         elif not refused:
             found = onto.ways(disk)
             more = sizes.summary(image, found, disk.size)
-            refused = "" if found else sizes.refusal(image, onto.bounds, disk.size)
+            refused = "" if found else onto.refusal(disk)
+            if found and onto.other(disk):
+                more = "; ".join(filter(None, (more, onto.sector_words(disk))))
         choice = parts.disk_choice(disk, sight, refused)
         choices.append(replace(choice, more=(*choice.more, more)) if more else choice)
     # The disk that the image was made of is what a person nearly always means.
@@ -120,6 +164,62 @@ def ask_fit(onto: Onto, disk: Disk, found: Sequence[Way]) -> Ask:
     )
 
 
+def ask_left(onto: Onto, disk: Disk) -> Ask:
+    """Some partitions cannot be on the disk's sectors: without them, or not there at all."""
+    other, left = onto.other(disk), onto.left(disk)
+    assert other is not None
+    volumes = {volume.partition: volume for volume in onto.image.volumes}
+    named_ = ", ".join(sizes.volume_name(volumes[number]) for number in left)
+    more = "It will be there, and empty. " if len(left) == 1 else "They will be there, and empty. "
+    return Ask(
+        "leave",
+        "Not everything can be on this disk",
+        "one",
+        (
+            f"{disk.path} has sectors of {disk.sector_size} bytes, the disk of the image had "
+            "others. What cannot be made for them cannot be brought back there:",
+            *(f"{sizes.volume_name(volumes[n])}: {other.left[n]}" for n in left),
+        ),
+        choices=(
+            Choice(
+                ",".join(map(str, left)),
+                f"Go on without {named_}",
+                (more + "Its files stay in the image, where they can be read.",)
+                if len(left) == 1
+                else (more + "Their files stay in the image, where they can be read.",),
+            ),
+        ),
+    )
+
+
+def ask_copy(first: Disk, disk: Disk) -> Ask:
+    """The disk of the image is in this machine too: two of the same identity must not be."""
+    return Ask(
+        "copy",
+        "In place of the first disk, or beside it?",
+        "one",
+        (
+            f"The disk that the image was made of is in this machine: {first.path}. A restored "
+            "disk has the same identifiers, and a machine takes two such disks for each other.",
+        ),
+        choices=(
+            Choice(
+                "instead",
+                f"In place of {first.path}: exactly as it was",
+                ("Take one of the two disks out before the machine is started.",),
+            ),
+            Choice(
+                "beside",
+                f"Beside {first.path}: a second system with identifiers of its own",
+                (
+                    "Disk, partitions and filesystems get new ones, and the files that name them "
+                    "follow. Encrypted volumes, LVM and RAID keep theirs.",
+                ),
+            ),
+        ),
+    )
+
+
 def ask_into(onto: Onto, disk: Disk, there: Layout, held: Sequence[Filesystem]) -> Ask:
     """Into which partition of a disk that is divided in another way."""
     volume = next(v for v in onto.image.volumes if v.partition == onto.chosen[0])
@@ -127,7 +227,7 @@ def ask_into(onto: Onto, disk: Disk, there: Layout, held: Sequence[Filesystem]) 
     known = {one.partition: parts.about(one) for one in names}
     choices = [
         replace(choice, text=f"{choice.value}  {known.get(int(choice.value), '')}")
-        for choice in onto.into(there)
+        for choice in onto.into(disk, there)
     ]
     return Ask(
         "into",

@@ -12,7 +12,16 @@ from rescue.shell import bars, sizes
 from rescue.shell.facts import Found, Sight
 from rescue.shell.flows import parts
 from rescue.shell.flows.base import Answer, Answers, Ask, Choice, Ready, one
-from rescue.shell.flows.onto import Onto, ask_fit, ask_into, ask_target, named, node_of
+from rescue.shell.flows.onto import (
+    Onto,
+    ask_copy,
+    ask_fit,
+    ask_into,
+    ask_left,
+    ask_target,
+    named,
+    node_of,
+)
 from rescue.shell.world import World
 
 _LOST_UNKNOWN = "Will be lost: whatever is there. What that is cannot be told: look twice."
@@ -54,12 +63,17 @@ class RestoreFlow:
         there = self._world.layout(disk)
         if chosen and there and onto.in_place(disk, there) and not one(answers, "into"):
             return ask_into(onto, disk, there, sight.volumes(disk))
+        if onto.left(disk) and not one(answers, "leave"):
+            return ask_left(onto, disk)
+        first = _first(image, chosen, disk, sight)
+        if first is not None and not one(answers, "copy"):
+            return ask_copy(first, disk)
         found = onto.ways(disk) if not chosen else ()
         if len(found) > 1 and not one(answers, "fit"):
             return ask_fit(onto, disk, found)
         fit = one(answers, "fit") or (found[0].fit if found else sizes.NONE)
         way = next((way for way in found if way.fit == fit), sizes.Way(fit))
-        wish = _wish(image, onto.chosen, disk, way.fit, one(answers, "into"))
+        wish = _wish(onto, disk, way.fit, answers)
         if not one(answers, "identity"):
             return _ask_identity(onto, disk, there, sight, way, wish)
         secret = one(answers, "passphrase").encode() if image.sealed else b""
@@ -70,7 +84,22 @@ class RestoreFlow:
         """What is to come back; the image is asked for limits only where a size differs."""
         differs = bool(chosen) or any(d.size != image.disk_size for d in sight.disks)
         secret = one(answers, "passphrase").encode()
-        return Onto(image, chosen, self._world.bounds(image, secret) if differs else {})
+        own = image.layout.sector_size if image.layout else 0
+        others = {d.sector_size for d in sight.disks if own and d.kind == "block"} - {own}
+        return Onto(
+            image,
+            chosen,
+            self._world.bounds(image, secret) if differs else {},
+            {size: self._world.sectors(image, secret, size) for size in sorted(others)},
+        )
+
+
+def _first(image: Found, chosen: tuple[int, ...], disk: Disk, sight: Sight) -> Disk | None:
+    """The disk that the image was made of, where it stays in the machine beside the target."""
+    if chosen or not image.disk_serial or image.layout is None or not image.layout.partitions:
+        return None
+    same = (d for d in sight.disks if d.serial == image.disk_serial and d.path != disk.path)
+    return next(same, None)
 
 
 def _gone(title: str, what: str) -> Ask:
@@ -113,6 +142,7 @@ def _ask_identity(
             return ""
         return f'"{answer}" is not the identity of {disk.path}. Type {disk.identity}, or go back'
 
+    other = onto.other(disk)
     smaller = way.fit != sizes.NONE and disk.size < image.disk_size
     return Ask(
         "identity",
@@ -122,6 +152,7 @@ def _ask_identity(
             f"Target: {describe.disk_words(disk)}",
             *(("Changes: " + "; ".join(way.changes),) if way.changes else ()),
             *((sizes.BY_PROGRAM,) if smaller else ()),
+            *(f"Note: {note}" for note in (other.notes if other and not into else ())),
             f"This will run: {_confirmed(wish, disk.identity).command()}",
             "",
             f"To go on, type the identity of the disk: {disk.identity}",
@@ -173,14 +204,19 @@ def _ask_what(image: Found) -> Ask:
     )
 
 
-def _wish(image: Found, chosen: tuple[int, ...], disk: Disk, fit: str, into: str) -> TaskWish:
+def _wish(onto: Onto, disk: Disk, fit: str, answers: Answers) -> TaskWish:
+    image = onto.image
     words = ["restore", image.word, str(disk.path)]
-    for number in chosen:
+    for number in onto.chosen:
         words += ["--partition", str(number)]
-    if into:
+    if into := one(answers, "into"):
         words += ["--into", into]
     if fit != sizes.NONE:
         words += ["--fit", fit]
+    if onto.left(disk):
+        words += ["--leave-out", one(answers, "leave")]
+    if one(answers, "copy") == "beside":
+        words.append("--new-identity")
     return TaskWish(
         tuple(words),
         f"Restore onto {disk.path}",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescue.core.errors import UsageError
-from rescue.jobs.model import MAX_JOB, DiskName, ImagePlace, parse_job
+from rescue.jobs.model import MAX_JOB, DiskName, How, ImagePlace, parse_job
 
 CAPTURE = """
 action = "capture"
@@ -23,6 +23,24 @@ action = "restore"
 target = { wwn = "0x5000c500a1b2c3d4" }
 image = { label = "STORE", path = "/images/pc.rescue" }
 erase = "0x5000c500a1b2c3d4"
+"""
+SECOND = """
+action = "restore"
+target = { serial = "SECOND01" }
+image = { label = "STORE", path = "pc.rescue" }
+erase = "SECOND01"
+fit = "all"
+leave_out = [4]
+new_identity = true
+"""
+PARTS = """
+action = "restore"
+target = { serial = "SECOND01" }
+image = { label = "STORE", path = "pc.rescue" }
+erase = "SECOND01"
+partitions = [3]
+into = "free@10G"
+new_identity = true
 """
 VERIFY = """
 action = "verify"
@@ -48,6 +66,40 @@ def test_restore_and_verify() -> None:
     assert job.then == "shell"
     assert parse_job(VERIFY).deep
     assert parse_job(VERIFY).disk is None
+
+
+def test_how_a_restore_is_done() -> None:
+    assert parse_job(RESTORE).how == How()
+    job = parse_job(SECOND)
+    assert job.how == How("all", "", (4,), True)
+    assert job.lines()[0].endswith("SECOND01, made to fit (all), without 4, with new identifiers")
+    job = parse_job(PARTS)
+    assert (job.partitions, job.how) == ((3,), How("", "free@10G", (), True))
+    assert "partitions 3 only, into free@10G" in job.lines()[0]
+    assert parse_job(PARTS.replace('"free@10G"', "5")).how.into == "5"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SECOND.replace('"all"', '"most"'), "line 6: 'fit' makes no sense: 'most'"),
+        (SECOND.replace('"all"', "3"), "line 6: 'fit' must be a text"),
+        (SECOND.replace("[4]", "4"), "line 7: 'leave_out' must be a list"),
+        (SECOND.replace("= true", "= 1"), "line 8: 'new_identity' must be true or false"),
+        (SECOND + "partitions = [2]\n", "line 6: 'fit' and 'partitions' exclude each other"),
+        (PARTS.replace("free@10G", "anywhere"), "line 7: 'into' makes no sense: 'anywhere'"),
+        (PARTS.replace('"free@10G"', "0"), "line 7: 'into' makes no sense: '0'"),
+        (PARTS.replace("partitions = [3]\n", ""), "line 6: 'into' needs 'partitions'"),
+        (PARTS + "leave_out = [4]\n", "line 9: 'leave_out' and 'partitions' exclude each"),
+        (PARTS.replace('into = "free@10G"\n', ""), "line 7: with 'partitions' it needs 'into'"),
+        (VERIFY + "new_identity = true\n", "unknown key 'new_identity' in a job that says verify"),
+    ],
+)
+def test_how_a_restore_is_not_done(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_job(text, name="pc.toml")
+    assert f"pc.toml, {message}" in caught.value.message or message in caught.value.message
+    assert caught.value.hint or "must be" in message or "exclude" in message
 
 
 def test_the_digest_is_of_the_text() -> None:

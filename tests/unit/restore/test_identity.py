@@ -17,7 +17,14 @@ from rescue.devices.model import Layout, Partition
 from rescue.image.manifest import Volume
 from rescue.restore import grubcore
 from rescue.restore.grubcore import NoCore
-from rescue.restore.identity import Identity, edits, hive_edits, new_identity, new_seed
+from rescue.restore.identity import (
+    Identity,
+    edits,
+    hive_edits,
+    identity_of,
+    new_identity,
+    new_seed,
+)
 from rescue.restore.layout import Place
 from rescue.restore.marker import Marker, parse
 
@@ -59,6 +66,22 @@ def test_an_mbr_has_a_signature_and_its_partitions_follow() -> None:
     assert len(disk.new) == 8 and int(disk.new, 16) >= 0
     assert (first.new, second.new) == (f"{disk.new}-01", f"{disk.new}-02")
     assert len(ntfs.new) == 16 and ntfs.new == ntfs.new.upper()
+
+
+def test_chosen_partitions_get_new_ones_and_nothing_else_does() -> None:
+    chosen = [volume(2, "swap", OLD)]
+    into = identity_of(GPT, chosen, "seed", entries=False)
+    assert [(one.what, one.partition) for one in into.ids] == [("filesystem", 2)]
+    free = identity_of(GPT, chosen, "seed", entries=True)
+    assert [(one.what, one.partition) for one in free.ids] == [("partition", 2), ("filesystem", 2)]
+    assert set(free.ids) < set(new_identity(GPT, chosen, "seed").ids), "as for the whole disk"
+    assert len(identity_of(MBR, chosen, "seed", entries=True).ids) == 1, "the target has its own"
+
+
+def test_the_resume_device_of_an_initramfs_is_told_where_there_is_a_swap() -> None:
+    for fs, told in (("swap", True), ("ext4", False)):
+        lines = " ".join(new_identity(GPT, [volume(2, fs, OLD)], "seed").lines())
+        assert ("of partition 2. Run update-initramfs -u" in lines) is told
 
 
 @pytest.mark.parametrize("fs", ["crypto_LUKS", "LVM2_member", "f2fs", "zfs_member", ""])

@@ -16,7 +16,7 @@ from rescue.jobs import places
 from rescue.jobs.places import Filesystem
 from rescue.jobs.tasks import Task, TaskWish
 from rescue.restore.bounds import Bounds, bounds_of
-from rescue.shell.facts import Found, MachineFacts, Sight
+from rescue.shell.facts import Found, MachineFacts, Sectors, Sight
 from rescue.shell.world import Estimate
 
 GIB = 1 << 30
@@ -116,6 +116,7 @@ class World:
         self.found = list(images)
         self.volumes = VOLUMES
         self.failing = ""
+        self.others: Sectors | None = None
         self.layouts: dict[Path, Layout] = {MACHINE.path: LAYOUT}
         self.room = {KEEP.node: 900 * GIB, TINY.node: 10 * GIB}
         self.there: set[str] = set()
@@ -140,6 +141,10 @@ class World:
 
     def bounds(self, image: Found, passphrase: bytes) -> Mapping[int, Bounds]:
         return {volume.partition: bounds_of(volume) for volume in image.volumes}
+
+    def sectors(self, image: Found, passphrase: bytes, sector: int) -> Sectors:
+        assert image.layout is None or sector != image.layout.sector_size
+        return self.others or Sectors(self.bounds(image, passphrase))
 
     def layout(self, disk: Disk) -> Layout | None:
         return self.layouts.get(disk.path)

@@ -11,7 +11,7 @@ import pytest
 from rescue.core.errors import Exit
 from rescue.devices.model import Use
 from rescue.shell import actions, bars, health, words
-from rescue.shell.facts import likeliest
+from rescue.shell.facts import Sectors, likeliest
 from rescue.shell.flows.base import Answer, Ask, Flow, Ready
 from rescue.shell.flows.capture import CaptureFlow
 from rescue.shell.flows.check import CheckFlow
@@ -21,6 +21,7 @@ from tests.unit.shell.recorded import (
     BROKEN,
     GIB,
     IMAGE,
+    LAYOUT,
     LOCKED,
     MACHINE,
     OTHER,
@@ -106,7 +107,6 @@ def test_restore_of_the_whole_disk() -> None:
         ({"uses": (Use("mounted", Path("/dev/sda2"), "/mnt"),)}, "/dev/sda2 is mounted on /mnt"),
         ({"uses": (Use("swap", Path("/dev/sda3")),)}, "used as swap"),
         ({"uses": (Use("holder", Path("/dev/sda3"), "/dev/md0 (raid1)"),)}, "in use by /dev/md0"),
-        ({"sector_size": 4096}, "4096 bytes, the image's 512"),
         ({"serial": "WX21A"}, "/dev/sdb has the same serial number"),
         ({"size": 60 * GIB}, "too small"),
         ({"uses": (Use("read-only", Path("/dev/sda")),)}, ""),
@@ -139,6 +139,104 @@ def test_restore_of_some_partitions_needs_the_same_ones() -> None:
         identity="S4EVNX01",
     )
     assert line.endswith("--erase S4EVNX01 --partition 2 --partition 3")
+
+
+def on_4096(size: int = 500 * GIB, others: Sectors | None = None) -> tuple[World, RestoreFlow]:
+    """A machine whose own disk was changed for one with sectors of 4096 bytes."""
+    world = World(disks=(replace(MACHINE, serial="NEW01", size=size, sector_size=4096), STORE))
+    world.others = others
+    return world, RestoreFlow(world)
+
+
+def test_a_disk_with_other_sectors_is_a_target() -> None:
+    notes = (
+        "sectors of 512 bytes become sectors of 4096",
+        "a BIOS does not start from such a disk",
+    )
+    bounds = World().bounds(IMAGE, b"")
+    _, flow = on_4096(others=Sectors(bounds, frozenset({1, 2}), {}, notes))
+    step = asked(flow, image=IMAGE.word, what="whole")
+    choice = next(one for one in step.choices if one.value == "/dev/sda")
+    assert choice.refused == ""
+    assert "its sectors have 4096 bytes, the image's others: it will be made for" in choice.more[-1]
+    step = asked(flow, image=IMAGE.word, what="whole", target="/dev/sda")
+    assert step.name == "identity"
+    assert f"Note: {notes[1]}" in step.intro
+
+
+def test_what_cannot_be_on_such_sectors_is_left_out_when_a_person_says_so() -> None:
+    why = "its exFAT is made for sectors of 512 bytes, and is not made anew"
+    bounds = World().bounds(IMAGE, b"")
+    _, flow = on_4096(others=Sectors(bounds, frozenset(), {3: why}))
+    step = asked(flow, image=IMAGE.word, what="whole")
+    assert "not for partition 3" in step.choices[0].more[-1]
+    step = asked(flow, image=IMAGE.word, what="whole", target="/dev/sda")
+    assert step.name == "leave"
+    assert any(why in line for line in step.intro)
+    assert "stay in the image" in step.choices[0].more[0]
+    line = command(
+        flow, image=IMAGE.word, what="whole", target="/dev/sda", leave="3", identity="NEW01"
+    )
+    assert line.endswith("--erase NEW01 --leave-out 3")
+
+
+def test_a_table_that_such_sectors_have_no_place_for_is_refused() -> None:
+    why = "the target has sectors of 4096 bytes: partition 1 begins in the middle of a sector"
+    _, flow = on_4096(others=Sectors(why=why))
+    assert refused(asked(flow, image=IMAGE.word, what="whole"))["/dev/sda"] == why
+    assert bool(refused(asked(on_4096()[1], image=IMAGE.word, what="whole")).get("/dev/sda")) is (
+        False
+    )
+
+
+def test_a_disk_of_the_same_size_whose_table_is_larger_asks_who_gives_the_room() -> None:
+    """The second copy of a GPT takes 20 KiB there: the last partition reaches into it."""
+    world, flow = on_4096()
+    last = replace(LAYOUT.partitions[2], length=500 * GIB - LAYOUT.partitions[2].start - 33 * 512)
+    full = replace(IMAGE, layout=replace(LAYOUT, partitions=(*LAYOUT.partitions[:2], last)))
+    world.found = [full]
+    step = asked(flow, image=IMAGE.word, what="whole", target="/dev/sda")
+    assert step.name == "fit"
+    assert "none" not in [choice.value for choice in step.choices]
+    line = command(
+        flow, image=IMAGE.word, what="whole", target="/dev/sda", fit="3", identity="NEW01"
+    )
+    assert line.endswith("--fit 3")
+
+
+def test_single_partitions_on_other_sectors() -> None:
+    """In place where nothing has to change; into another one where it has; or not at all."""
+    bounds = World().bounds(IMAGE, b"")
+    divided = {MACHINE.path: replace(LAYOUT, sector_size=4096)}
+    for others, reason in (
+        (Sectors(bounds), ""),
+        (Sectors(bounds, frozenset({3})), ""),  # the next question is into which one
+        (Sectors(bounds, frozenset(), {3: "nobody can look inside"}), "nobody can look inside"),
+    ):
+        world, flow = on_4096(others=others)
+        world.layouts = dict(divided)
+        step = asked(flow, image=IMAGE.word, what="some", partitions=("3",))
+        assert reason in refused(step).get("/dev/sda", "")
+        assert bool(refused(step).get("/dev/sda")) is bool(reason)
+        if not reason:
+            step = asked(flow, image=IMAGE.word, what="some", partitions=("3",), target="/dev/sda")
+            assert step.name == ("into" if others.changed else "identity")
+
+
+def test_the_first_disk_beside_the_target_is_asked_about() -> None:
+    second = replace(SMALL, size=500 * GIB)
+    flow = RestoreFlow(World(disks=(MACHINE, second, STORE)))
+    given: dict[str, Answer] = {"image": IMAGE.word, "what": "whole"}
+    assert asked(flow, **given, target="/dev/sda").name == "identity", "its own disk: no copy"
+    step = asked(flow, **given, target="/dev/sdc")
+    assert step.name == "copy"
+    assert [choice.value for choice in step.choices] == ["instead", "beside"]
+    assert "/dev/sda" in step.intro[0]
+    for copy, more in (("instead", "FLASH01"), ("beside", "FLASH01 --new-identity")):
+        line = command(flow, **given, target="/dev/sdc", copy=copy, identity="FLASH01")
+        assert line.endswith(f"--erase {more}")
+    alone = RestoreFlow(World(disks=(second, STORE)))
+    assert asked(alone, **given, target="/dev/sdc").name == "identity"
 
 
 def test_an_encrypted_image_asks_for_its_passphrase_and_never_shows_it() -> None:
