@@ -87,6 +87,9 @@ def test_a_stick_starts_before_in_the_middle_of_and_after_an_update(
         inside.disks_are_untouched(guest, {SERIAL})
         mounted = "mount -o ro /dev/disk/by-label/RESCUE-DATA /mnt && findmnt -n -o FSTYPE /mnt"
         assert "exfat" in inside.ask(guest, mounted)
+        # What sshd does before it listens, for a key that may be slow to find.
+        assert guest.shell("systemctl start ssh", 60)[0] == 0
+        first_keys = inside.host_keys(guest)
 
     builder("usb", stick, "--update", "--iso", second, "--erase", stick)
     machine = Machine(Firmware.SECURE_BOOT, (started(stick),), 2048, network=True, ssh=free_port())
@@ -98,3 +101,4 @@ def test_a_stick_starts_before_in_the_middle_of_and_after_an_update(
         assert inside.ask(guest, "findmnt -n -o SOURCE /run/live/medium") == "/dev/sda4"
         inside.ask(guest, "/usr/lib/rescue/check-medium")
         inside.only_keys_open_port_22(guest, key)
+        assert not first_keys & inside.host_keys(guest), "two starts have the same host key"
