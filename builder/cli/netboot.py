@@ -90,6 +90,8 @@ def netboot(
     typer.echo(f"memory:  {format_size(served.memory)} of it stay in the machine's memory")
     for other in served.others:
         typer.echo(clean(f"kept:    {other}, an earlier build: remove it when nothing starts it"))
-    typer.echo(clean(f"serve:   python3 -m http.server --directory {served.folder} 80"))
+    # With HTTP/1.0 UEFI's own HTTP start often fails (docs/decisions/media-netboot.md).
+    serve = f"python3 -m http.server --protocol HTTP/1.1 --directory {served.folder} 80"
+    typer.echo(clean(f"serve:   {serve}"))
     typer.echo(clean(f"example: {served.folder}/dnsmasq.conf for DHCP and TFTP"))
     return 0
