@@ -2,7 +2,7 @@
 
     ci/bench media [--rounds N] [--out FOLDER]
 
-Writes benchmarks-media.md. The same for a stock Debian live, to compare with, is still to come.
+Writes benchmarks-media.md. Beside ours a stock Debian live (see ``stock``) is started, in turn with it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from builder.netboot.write import write as write_netboot
 from builder.usb.payload import open_iso
 from rescue.core.process import run
 from rescue.core.progress import Silent
+from tests.bench import stock
 from tests.bench.jobs import ROOT
 from tests.boot import accelerator, media
 from tests.boot.debian import ensure_base
@@ -53,6 +54,24 @@ def start(iso: Path, firmware: Firmware, token: str, chosen: Accelerator, rounds
             guest.expect(token, 300)
             found.append(guest.age)
     return Start(f"{iso.stem}, {firmware}", tuple(found))
+
+
+def start_in_turn(
+    iso: Path, stock_iso: Path, chosen: Accelerator, rounds: int
+) -> tuple[Start, Start]:
+    """Ours to its shell and the stock one to its login, one after the other in each round."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for seconds, file, token in zip(
+            found, (iso, stock_iso), (media.READY, stock.LOGIN), strict=True
+        ):
+            seconds += start(file, Firmware.BIOS, token, chosen, 1).seconds
+    ours, theirs = (tuple(seconds) for seconds in found)
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    return (
+        Start(f"{iso.stem}, bios", ours),
+        Start(f"a stock Debian live, bios, to its login; ours takes {ratio:.0%} of it", theirs),
+    )
 
 
 def sizes(iso: Path) -> list[tuple[str, int]]:
@@ -97,10 +116,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-media-") as name:
         words: list[str | Path] = [sys.executable, "-m", "builder.cli.main", "iso"]
         builds = [("again, after a change of code", timed([*words, Path(name) / "again.iso"]))]
-    starts = [
-        start(iso, Firmware.BIOS, media.READY, chosen, given.rounds),
-        start(iso, Firmware.UEFI, media.READY, chosen, given.rounds),
-    ]
+    ours, theirs = start_in_turn(iso, stock.ensure(ROOT / "build" / "stock"), chosen, given.rounds)
+    starts = [ours, start(iso, Firmware.UEFI, media.READY, chosen, given.rounds), theirs]
     given.out.mkdir(parents=True, exist_ok=True)
     text = report(sizes(iso), builds, starts, chosen.name)
     (given.out / "benchmarks-media.md").write_text(text)
