@@ -17,6 +17,7 @@ from builder.recipe_network import Network, Wifi, wired, wireless
 from builder.recipe_values import Table
 from builder.rootfs.variants import STANDARD, VARIANTS
 from rescue.core.errors import UsageError, from_os_error
+from rescue.core.sshkey import PUBLIC_KEY
 
 MAX_RECIPE_BYTES = 1 << 20
 """A recipe is written by hand; a larger file is something else named by mistake."""
@@ -44,10 +45,6 @@ _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,58}\.toml")
 _LAYOUT = re.compile(r"[a-z]{2,12}(\([a-z0-9_-]{1,30}\))?")
 _ZONE = re.compile(r"[A-Za-z0-9+_-]{1,30}(/[A-Za-z0-9+_-]{1,30}){0,2}")
 _LOCALE = re.compile(r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8")
-_KEY = re.compile(
-    r"(sk-)?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521))(@openssh\.com)? "
-    r"[A-Za-z0-9+/]{40,4000}={0,3}( [^\x00-\x1f\x7f]{0,200})?"
-)
 _MODE = re.compile(r"0[0-7]{3}|[0-7]{4}")
 _OWNER = re.compile(r"\d{1,9}:\d{1,9}")
 _INSIDE = re.compile(r"/[^\x00-\x1f\x7f]{1,500}")
@@ -138,7 +135,9 @@ def parse(text: str, name: str, folder: Path) -> Recipe:
     table = Table(found, text.splitlines(), name)
     table.only([one.name for one in fields(Recipe)])
     files = _files(table, folder)
-    keys = table.texts("ssh_authorized_keys", _KEY, 'lines as in a .pub file: "ssh-ed25519 AAAA…"')
+    keys = table.texts(
+        "ssh_authorized_keys", PUBLIC_KEY, 'lines as in a .pub file: "ssh-ed25519 AAAA…"'
+    )
     variant = table.choice("variant", STANDARD.name, tuple(VARIANTS))
     wifi = wireless(table, folder)
     if wifi is not None and not VARIANTS[variant].wireless:

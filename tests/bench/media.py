@@ -2,7 +2,7 @@
 
     ci/bench media [--rounds N] [--out FOLDER]
 
-Writes benchmarks-media.md. Beside ours a stock Debian live (see ``stock``) is started, in turn with it.
+Writes benchmarks-media.md. In turn with ours a stock Debian live (see ``stock``) is started.
 """
 
 from __future__ import annotations
