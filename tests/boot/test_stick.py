@@ -112,6 +112,8 @@ def test_a_stick_starts_before_in_the_middle_of_and_after_an_update(
         media.root_shell(guest)
         assert inside.started_by(guest) == "bios"
         assert inside.ask(guest, "findmnt -n -o SOURCE /run/live/medium") == "/dev/sda3"
+        done = "systemctl show -P ActiveState rescue-remembered@sda5.service | grep -qx active"
+        inside.ask(guest, f"for i in $(seq 60); do {done} && break; sleep 1; done; {done}")
         inside.disks_are_untouched(guest, {SERIAL})
         mounted = "mount -o ro /dev/disk/by-label/RESCUE-DATA /mnt && findmnt -n -o FSTYPE /mnt"
         assert "exfat" in inside.ask(guest, mounted)

@@ -21,6 +21,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from builder.sign import sign
+from rescue.core.errors import DiskTrouble, ProgramFailed
+
 PROJECT = Path(__file__).resolve().parents[2]
 BUILDER = [sys.executable, "-m", "builder.cli.main"]
 LIMIT = 240_000_000
@@ -275,6 +278,23 @@ def test_a_lock_of_what_is_there_gives_the_same_medium(medium: Path) -> None:
         checked = subprocess.run([str(w) for w in verify], input=content, check=False,
                                  capture_output=True)  # fmt: skip
         assert checked.returncode == status, checked.stderr
+
+
+def test_minisign_signs_too(tmp_path: Path) -> None:
+    """And a key that is none is told as such; the program that signs is the judge of its keys."""
+    iso, key, public = (tmp_path / name for name in ("x.iso", "x.key", "x.pub"))
+    iso.write_bytes(b"what is signed")
+    tool("minisign", "-G", "-W", "-p", public, "-s", key)
+    signature = sign(iso, key)
+    assert signature == tmp_path / "x.iso.minisig"
+    verify = ["minisign", "-V", "-q", "-p", str(public), "-m", str(iso)]
+    assert subprocess.run(verify, check=False).returncode == 0
+    iso.write_bytes(b"what is not signed")
+    assert subprocess.run(verify, check=False, capture_output=True).returncode != 0
+    with pytest.raises(ProgramFailed, match="minisign could not sign"):
+        sign(iso, public)
+    with pytest.raises(DiskTrouble, match="no such file"):
+        sign(iso, tmp_path / "gone")
 
 
 def test_ctrl_c_leaves_no_half_iso_and_the_old_one(medium: Path) -> None:
