@@ -1,6 +1,6 @@
 """What the media weigh, how long they take to make again, and to start.
 
-    ci/bench media [--rounds N] [--out FOLDER]
+    ci/bench media [--rounds N] [--variants] [--out FOLDER]
 
 Writes benchmarks-media.md. In turn with ours a stock Debian live (see ``stock``) is started.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.netboot.write import write as write_netboot
+from builder.rootfs.variants import VARIANTS
 from builder.usb.payload import open_iso
 from rescue.core.process import run
 from rescue.core.progress import Silent
@@ -54,6 +55,19 @@ def start(iso: Path, firmware: Firmware, token: str, chosen: Accelerator, rounds
             guest.expect(token, 300)
             found.append(guest.age)
     return Start(f"{iso.stem}, {firmware}", tuple(found))
+
+
+def variants(folder: Path) -> list[tuple[str, int]]:
+    """Bytes of each variant's ISO; a base layer that is not kept takes minutes."""
+    found = []
+    for name in VARIANTS:
+        recipe, iso = folder / f"{name}.toml", folder / f"{name}.iso"
+        recipe.write_text(f'variant = "{name}"\n')
+        words: list[str | Path] = [sys.executable, "-m", "builder.cli.main", "iso", iso]
+        run([*words, "--recipe", recipe], cwd=ROOT, timeout=1200)
+        found.append((f"the ISO of the variant {name}", iso.stat().st_size))
+        iso.unlink()
+    return found
 
 
 def start_in_turn(
@@ -107,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ci/bench media", description="Measure the media.")
     parser.add_argument("--rounds", type=int, default=1, help="starts of each; default 1")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    parser.add_argument("--variants", action="store_true", help="weigh each variant, too")
     given = parser.parse_args()
     base = ensure_base()
     chosen = accelerator.choose(base.kernel, base.initrd)
@@ -116,10 +131,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-media-") as name:
         words: list[str | Path] = [sys.executable, "-m", "builder.cli.main", "iso"]
         builds = [("again, after a change of code", timed([*words, Path(name) / "again.iso"]))]
+        weights = [*sizes(iso), *(variants(Path(name)) if given.variants else [])]
     ours, theirs = start_in_turn(iso, stock.ensure(ROOT / "build" / "stock"), chosen, given.rounds)
     starts = [ours, start(iso, Firmware.UEFI, media.READY, chosen, given.rounds), theirs]
     given.out.mkdir(parents=True, exist_ok=True)
-    text = report(sizes(iso), builds, starts, chosen.name)
+    text = report(weights, builds, starts, chosen.name)
     (given.out / "benchmarks-media.md").write_text(text)
     print(re.sub(r"^# .*\n+", "", text))
     return 0
