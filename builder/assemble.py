@@ -25,9 +25,8 @@ from builder.rootfs import lock
 from builder.rootfs import top as top_layer
 from builder.rootfs.lock import Locked
 from rescue import __version__
-from rescue.core import process
 from rescue.core.digest import file_blake3
-from rescue.core.errors import DiskTrouble, ProgramFailed, UsageError, from_os_error
+from rescue.core.errors import DiskTrouble, UsageError, from_os_error
 from rescue.core.progress import Reporter
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -35,8 +34,6 @@ JOBS = "rescue/jobs"
 DISCS_PART = "usr/lib/live/boot/9992-rescue-discs.sh"
 """Where live-boot takes its parts from, in the initial memory disk."""
 _SCRATCH = "build-"
-SIGNED_FOR = "rescue-medium"
-"""The namespace of signatures: one made for mail or a commit is not one of a medium."""
 _NEEDED_SPACE = 3 << 30
 """Bytes a first build takes: packages, the unpacked root, its layer, the ISO."""
 
@@ -146,30 +143,6 @@ def write_lock(recipe: Recipe, output: Path, cache: Path, reporter: Reporter, *,
     except OSError as error:
         raise from_os_error(error, f"write {output}") from error
     return len(found)
-
-
-def sign(output: Path, key: Path) -> Path:
-    """Sign a finished ISO with an SSH key; ``ssh-keygen -Y verify -n rescue-medium`` checks it.
-
-    A key with a passphrase is asked for by ssh-keygen itself, or taken from the agent.
-
-    Raises:
-        ProgramFailed: ssh-keygen is missing or failed.
-    """
-    process.require("ssh-keygen", package="openssh-client")
-    signature = output.with_name(f"{output.name}.sig")
-    signature.unlink(missing_ok=True)
-    agent = os.environ.get("SSH_AUTH_SOCK")
-    status = process.interact(
-        ["ssh-keygen", "-q", "-Y", "sign", "-n", SIGNED_FOR, "-f", key, output],
-        env={"SSH_AUTH_SOCK": agent} if agent else {},
-    )
-    if status != 0:
-        raise ProgramFailed(
-            f"ssh-keygen could not sign {output} with {key}",
-            hint="name a private SSH key, or the public one of a key in the agent",
-        )
-    return signature
 
 
 def check_output(output: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rescue.core.errors import UsageError
-from rescue.core.units import MIB, format_size, parse_size
+from rescue.core.units import MIB, format_size, named_size
 
 LIST = "rescue/discs"
 """On the first disc: a line for each disc, its number and the paths of its parts."""
@@ -43,17 +43,7 @@ def parse_media_size(text: str) -> int:
     Raises:
         UsageError: not a size, or too small for any system.
     """
-    if text.lower() in NAMED:
-        return NAMED[text.lower()]
-    try:
-        size = parse_size(text)
-    except ValueError as error:
-        raise UsageError(
-            f"{error}", hint=f"a media size is 700M, 4.3G, or one of {', '.join(NAMED)}"
-        ) from None
-    if size < _LEAST:
-        raise UsageError(f"a disc of {format_size(size)} is too small", hint="at least 8M")
-    return size
+    return named_size(text, NAMED, "a disc", _LEAST)
 
 
 def room(media_size: int, system: int) -> int:

@@ -7,16 +7,17 @@ checked is in ``recipe_values``.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, cast
 
+from builder.recipe_network import Network, Wifi, wired, wireless
 from builder.recipe_values import Table
+from builder.rootfs.variants import STANDARD, VARIANTS
 from rescue.core.errors import UsageError, from_os_error
+from rescue.core.sshkey import PUBLIC_KEY
 
 MAX_RECIPE_BYTES = 1 << 20
 """A recipe is written by hand; a larger file is something else named by mistake."""
@@ -43,26 +44,10 @@ _ARGUMENT = re.compile(r"[^\s'\"\\$`;|&<>{}#]{1,200}")
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,58}\.toml")
 _LAYOUT = re.compile(r"[a-z]{2,12}(\([a-z0-9_-]{1,30}\))?")
 _ZONE = re.compile(r"[A-Za-z0-9+_-]{1,30}(/[A-Za-z0-9+_-]{1,30}){0,2}")
-_LINK = re.compile(r"[A-Za-z0-9*?._-]{1,15}")
-_KEY = re.compile(
-    r"(sk-)?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521))(@openssh\.com)? "
-    r"[A-Za-z0-9+/]{40,4000}={0,3}( [^\x00-\x1f\x7f]{0,200})?"
-)
+_LOCALE = re.compile(r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8")
 _MODE = re.compile(r"0[0-7]{3}|[0-7]{4}")
 _OWNER = re.compile(r"\d{1,9}:\d{1,9}")
 _INSIDE = re.compile(r"/[^\x00-\x1f\x7f]{1,500}")
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """Which wired network is there from the start; "off" until somebody starts it."""
-
-    mode: Literal["off", "dhcp", "static"] = "off"
-    interface: str = ""
-    """A name or pattern of the card; every wired one without it."""
-    address: str = ""
-    gateway: str = ""
-    dns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +62,14 @@ class Colours:
 class Recipe:
     """What a medium holds beyond the standard."""
 
+    variant: str = STANDARD.name
+    """Which sets of drivers, firmware and programs it has: a name of VARIANTS."""
     hostname: str = "rescue"
     keyboard: str = KERNEL_KEYBOARD
     """An XKB layout with or without a variant: "de", "de(nodeadkeys)"."""
     timezone: str = UTC
+    locales: tuple[str, ...] = ()
+    """On top of C.UTF-8; the first one is that of root's own shells."""
     packages: tuple[str, ...] = ()
     """Debian packages added to the standard list."""
     kernel_arguments: tuple[str, ...] = ()
@@ -97,7 +86,8 @@ class Recipe:
     """Modes and owners of what is in ``files``, by path on the medium."""
     ssh_authorized_keys: tuple[str, ...] = ()
     """Who may log in as root over the network, by key only; opens port 22 when there is one."""
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
+    wifi: Wifi | None = None
     compression: int = 15
     """zstd level of the base layer, 1 to 22."""
 
@@ -145,13 +135,21 @@ def parse(text: str, name: str, folder: Path) -> Recipe:
     table = Table(found, text.splitlines(), name)
     table.only([one.name for one in fields(Recipe)])
     files = _files(table, folder)
-    keys = table.texts("ssh_authorized_keys", _KEY, 'lines as in a .pub file: "ssh-ed25519 AAAA…"')
+    keys = table.texts(
+        "ssh_authorized_keys", PUBLIC_KEY, 'lines as in a .pub file: "ssh-ed25519 AAAA…"'
+    )
+    variant = table.choice("variant", STANDARD.name, tuple(VARIANTS))
+    wifi = wireless(table, folder)
+    if wifi is not None and not VARIANTS[variant].wireless:
+        raise table.refuse("wifi", f"the variant {variant} has no Wi-Fi", 'variant = "standard"')
     return Recipe(
+        variant=variant,
         hostname=table.text("hostname", "rescue", _HOSTNAME, "a to z, 0 to 9 and -"),
         keyboard=table.text(
             "keyboard", KERNEL_KEYBOARD, _LAYOUT, 'an XKB layout: "de", "de(nodeadkeys)"'
         ),
         timezone=table.text("timezone", UTC, _ZONE, 'a zone: "Europe/Berlin"'),
+        locales=table.texts("locales", _LOCALE, 'UTF-8 locales: "de_DE.UTF-8"'),
         packages=table.texts("packages", _PACKAGE, "names of Debian packages"),
         kernel_arguments=table.texts(
             "kernel_arguments", _ARGUMENT, "words without blanks, quotes or shell characters"
@@ -172,7 +170,8 @@ def parse(text: str, name: str, folder: Path) -> Recipe:
             ).items()
         },
         ssh_authorized_keys=keys,
-        network=_network(table, default="dhcp" if keys else "off"),
+        network=wired(table, default="dhcp" if keys or wifi is not None else "off"),
+        wifi=wifi,
         compression=table.number("compression", 15, 1, 22),
     )
 
@@ -229,33 +228,3 @@ def _by_path(
 def _pair(owner: str) -> tuple[int, int]:
     user, _, group = owner.partition(":")
     return int(user), int(group)
-
-
-def _network(table: Table, default: str) -> Network:
-    inner = table.table("network", ["mode", "interface", "address", "gateway", "dns"])
-    mode = inner.choice("mode", default, ("off", "dhcp", "static"))
-    for key in ("address", "gateway", "dns"):
-        if key in inner and mode != "static":
-            raise inner.refuse(key, "is for a static network", 'set mode = "static"')
-    if mode == "static" and "address" not in inner:
-        raise inner.refuse("mode", "a static network has an address", 'address = "192.0.2.7/24"')
-    address = inner.text("address", "", None, "")
-    gateway = inner.text("gateway", "", None, "")
-    dns = inner.texts("dns")
-    if address:
-        _address(inner, "address", address, ipaddress.ip_interface, "192.0.2.7/24")
-        if "/" not in address:
-            raise inner.refuse("address", f"{address!r} has no length of its net", "192.0.2.7/24")
-    if gateway:
-        _address(inner, "gateway", gateway, ipaddress.ip_address, "192.0.2.1")
-    for one in dns:
-        _address(inner, "dns", one, ipaddress.ip_address, "192.0.2.53")
-    interface = inner.text("interface", "", _LINK, 'a name or a pattern: "enp3s0", "en*"')
-    return Network(cast(Literal["off", "dhcp", "static"], mode), interface, address, gateway, dns)
-
-
-def _address(table: Table, key: str, value: str, parser: Any, example: str) -> None:
-    try:
-        parser(value)
-    except ValueError as error:
-        raise table.refuse(key, f"{value!r} is not an address", f"as in {example}") from error

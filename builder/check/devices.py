@@ -136,7 +136,7 @@ def _judge(topic: str, device: Device, drivers: Drivers) -> Finding:
 def _without(topic: str, device: Device) -> Finding:
     if device.kind == _WIRELESS:
         words = f"{device.words}: Wi-Fi, for which the medium has no drivers"
-        return Finding(topic, Level.NOTE, words, "use a cable")
+        return Finding(topic, Level.NOTE, words, "use a cable, or a larger variant")
     level = Level.BAD if topic == "storage" else Level.NOTE
     return Finding(topic, level, f"{device.words}: the medium has no driver for it")
 

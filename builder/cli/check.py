@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.usb import clean, put_json
+from builder.cli.options import clean, put_json
 from rescue.core.errors import Exit, Interrupted
 
 _HELP = """Say whether a medium starts on this machine, and whether it sees its disks.

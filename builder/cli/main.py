@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from builder.cli import check, netboot, usb, verify
+from builder.cli import check, netboot, options, usb, verify
 from rescue import __version__
 from rescue.core.errors import Exit, Interrupted, RescueError
 from rescue.core.units import format_size
@@ -80,7 +80,9 @@ def iso(
     ] = None,
     sign: Annotated[
         Path | None,
-        typer.Option(metavar="KEY", help="Sign the ISO with this SSH key, into OUTPUT.sig."),
+        typer.Option(
+            metavar="KEY", help="Sign the ISO with an SSH key or one of minisign, beside it."
+        ),
     ] = None,
     include: Annotated[
         list[Path] | None,
@@ -104,6 +106,7 @@ def iso(
     from builder.discs import parse_media_size
     from builder.recipe import RELEASE_LEVEL, Recipe, load
     from builder.rootfs.lock import load as load_lock
+    from builder.sign import sign as sign_file
 
     disc = parse_media_size(media_size) if media_size is not None else None
     reporter = Terminal()
@@ -115,7 +118,7 @@ def iso(
         cargo = Cargo(tuple(include or ()), tuple(job or ()))
         locked = load_lock(lock) if lock is not None else None
         medium = assemble.build_iso(chosen, output, place.absolute(), reporter, cargo, locked, disc)
-        signature = assemble.sign(output, sign) if sign is not None else None
+        signature = sign_file(output, sign) if sign is not None else None
     except KeyboardInterrupt as error:
         # typer would turn it into a bare exit status.
         more = "; its further discs may be new" if disc is not None else ""
@@ -236,7 +239,7 @@ def _fail(message: str, hint: str, code: Exit) -> NoReturn:
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     if "--json" in sys.argv[1:]:
-        usb.put_json({"exit": int(code), "error": message, "hint": hint})
+        options.put_json({"exit": int(code), "error": message, "hint": hint})
     sys.exit(int(code))
 
 

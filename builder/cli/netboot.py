@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.usb import clean, put_json, the_iso
-from rescue.core.errors import Interrupted, UsageError
+from builder.cli import options
+from builder.cli.options import clean, put_json, the_iso
+from rescue.core.errors import Interrupted
 from rescue.core.units import format_size
 
 _HELP = """Write a folder from which machines start over the network, by HTTP.
@@ -34,27 +35,17 @@ def netboot(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", readable=False, help="The folder to make or renew.")
     ],
-    iso: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", readable=False, help="An ISO of rescue-builder; else one is built."
-        ),
-    ] = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="The recipe of the ISO that is built.", metavar="FILE")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where layers are kept between builds.", metavar="DIR")
-    ] = None,
+    iso: options.Iso = None,
+    recipe: options.Recipe = None,
+    cache: options.Cache = None,
     url: Annotated[
         str | None,
         typer.Option(help="Where machines find DIR; the server that answered first without it."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    json: options.Json = False,
 ) -> int:
     """Write the folder."""
-    if iso is not None and (recipe is not None or cache is not None):
-        raise UsageError("--recipe and --cache are for an ISO that is built, and --iso names one")
+    options.check_iso(iso, recipe, cache)
     from builder.cli.progress import Terminal
     from builder.netboot.plan import place_of
     from builder.netboot.write import check_output, write
@@ -90,6 +81,8 @@ def netboot(
     typer.echo(f"memory:  {format_size(served.memory)} of it stay in the machine's memory")
     for other in served.others:
         typer.echo(clean(f"kept:    {other}, an earlier build: remove it when nothing starts it"))
-    typer.echo(clean(f"serve:   python3 -m http.server --directory {served.folder} 80"))
+    # With HTTP/1.0 UEFI's own HTTP start often fails (docs/decisions/media-netboot.md).
+    serve = f"python3 -m http.server --protocol HTTP/1.1 --directory {served.folder} 80"
+    typer.echo(clean(f"serve:   {serve}"))
     typer.echo(clean(f"example: {served.folder}/dnsmasq.conf for DHCP and TFTP"))
     return 0

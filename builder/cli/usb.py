@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from builder.cli import options
+from builder.cli.options import clean, put_json, the_iso
 from rescue.core.errors import Interrupted, UsageError
 from rescue.core.units import format_size
 
 if TYPE_CHECKING:
     from builder.usb.work import Prepared
-    from rescue.core.progress import Reporter
 
 _HELP = """Make DISK a stick that starts under BIOS, UEFI and Secure Boot.
 
@@ -57,18 +54,9 @@ def usb(
             metavar="DISK", readable=False, help="The whole stick, or a file that stands for one."
         ),
     ] = None,
-    iso: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", readable=False, help="An ISO of rescue-builder; else one is built."
-        ),
-    ] = None,
-    recipe: Annotated[
-        Path | None, typer.Option(help="The recipe of the ISO that is built.", metavar="FILE")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where layers are kept between builds.", metavar="DIR")
-    ] = None,
+    iso: options.Iso = None,
+    recipe: options.Recipe = None,
+    cache: options.Cache = None,
     data: Annotated[
         Data | None, typer.Option(help="The data partition's filesystem; exfat without it.")
     ] = None,
@@ -86,7 +74,7 @@ def usb(
         bool, typer.Option("--dry-run", help="Show the plan; write nothing.")
     ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the sticks of this machine.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    json: options.Json = False,
 ) -> int:
     """Make a stick."""
     if list_:
@@ -95,8 +83,7 @@ def usb(
         return _list(json=json)
     if disk is None:
         raise UsageError("no disk was named", hint="rescue-builder usb --list shows the sticks")
-    if iso is not None and (recipe is not None or cache is not None):
-        raise UsageError("--recipe and --cache are for an ISO that is built, and --iso names one")
+    options.check_iso(iso, recipe, cache)
     if update and data is not None:
         raise UsageError("--update keeps the data partition, and --data makes a new one")
     kind = (data or Data.EXFAT).value
@@ -137,27 +124,6 @@ def _after(disk: Path, *, begun: bool, update: bool) -> str:
     if update:
         return "the stick still starts; run the update again"
     return f"{disk} is not complete and does not start; make it again"
-
-
-@contextmanager
-def the_iso(
-    iso: Path | None, recipe: Path | None, cache: Path | None, reporter: Reporter
-) -> Iterator[Path]:
-    """The ISO that was named, or one that is built now."""
-    if iso is not None:
-        yield iso
-        return
-    from builder import assemble
-    from builder.cli.main import default_cache
-    from builder.recipe import Recipe, load
-
-    place = (cache if cache is not None else default_cache(assemble.PROJECT)).absolute()
-    chosen = load(recipe) if recipe is not None else Recipe()
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="usb-", dir=place) as folder:
-        path = Path(folder) / "rescue.iso"
-        assemble.build_iso(chosen, path, place, reporter)
-        yield path
 
 
 def _ask(prepared: Prepared) -> str | None:
@@ -203,15 +169,5 @@ def _list(*, json: bool) -> int:
     return 0
 
 
-def put_json(value: Mapping[str, object]) -> None:
-    """The result on standard output."""
-    print(json_module.dumps(value, indent=2))
-
-
 def _say(text: str) -> None:
     print(clean(text), file=sys.stderr, flush=True)
-
-
-def clean(text: str) -> str:
-    """What hardware calls itself, without what could move a cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.usb import clean, put_json
+from builder.cli.options import clean, put_json
 from rescue.core.errors import Exit, Interrupted
 from rescue.core.units import format_size
 

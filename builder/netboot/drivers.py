@@ -23,7 +23,7 @@ _CARDS = (
 )
 _FIRMWARE = (
     *("3com", "acenic", "bnx2", "cbfw", "ct2fw", "ctfw", "cxgb", "e100", "intel/ice", "kaweth"),
-    *("phanfw", "qed", "rtl_nic", "tehuti", "tigon"),
+    *("myri10ge", "phanfw", "qed", "rtl_nic", "tehuti", "tigon"),
 )
 """The folders and files that the medium's own initial memory disk does without."""
 

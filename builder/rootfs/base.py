@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blake3 import blake3
@@ -55,11 +55,14 @@ def key_of(recipe: Recipe, overlays: Path, grub_modules: Sequence[str]) -> str:
     hasher = blake3()
     parts: list[bytes] = [
         " ".join((packages.SUITE, packages.ARCHITECTURE, *packages.COMPONENTS)).encode(),
-        " ".join((*packages.STANDARD, *sorted(recipe.packages))).encode(),
-        "\n".join(packages.path_rules()).encode(),
+        " ".join(
+            packages.included(replace(recipe, packages=tuple(sorted(recipe.packages))))
+        ).encode(),
+        "\n".join(packages.path_rules(recipe)).encode(),
         " ".join(grub_modules).encode(),
         str(recipe.compression).encode(),
         recipe.keyboard.encode(),
+        " ".join(packages.made_locales(recipe)).encode(),
         (_HERE / "finish.sh").read_bytes(),
     ]
     for entry in overlay.read(overlays):
@@ -220,21 +223,15 @@ def _command(
         "--format=null",
         f"--architectures={packages.ARCHITECTURE}",
         f"--components={','.join(packages.COMPONENTS)}",
-        f"--include={','.join(_included(recipe))}",
+        f"--include={','.join(packages.included(recipe))}",
         *(f"--aptopt={option}" for option in options),
-        *(f"--dpkgopt={rule}" for rule in packages.path_rules()),
+        *(f"--dpkgopt={rule}" for rule in packages.path_rules(recipe)),
         "--skip=download/empty,essential/unlink,cleanup/apt/cache",
         *hooks,
         packages.SUITE,
         "-",
         *sources,
     ]
-
-
-def _included(recipe: Recipe) -> tuple[str, ...]:
-    """Every package that is asked for; the finishing script takes the keyboard's out again."""
-    keyboard = packages.KEYBOARD if recipe.keyboard != KERNEL_KEYBOARD else ()
-    return (*packages.STANDARD, *keyboard, *recipe.packages)
 
 
 def _finish(recipe: Recipe, grub_modules: Sequence[str]) -> str:
@@ -244,6 +241,7 @@ def _finish(recipe: Recipe, grub_modules: Sequence[str]) -> str:
         f"LEVEL={recipe.compression}",
         f"PYTHON={packages.PYTHON}",
         f"KEYBOARD='{_keyboard(recipe)}'",
+        f"LOCALES='{' '.join(packages.made_locales(recipe))}'",
     )
     return "\n".join((*settings, (_HERE / "finish.sh").read_text()))
 
@@ -268,11 +266,11 @@ def _tell(line: str, reporter: Reporter) -> None:
 
 
 def _forget_others(cache: Path, keep: Path) -> None:
-    """Keep the two newest base layers: each is a third of a gigabyte."""
+    """Keep the three newest base layers, one for each variant: each is a third of a gigabyte."""
     others = sorted(
         (path for path in cache.glob("base-*") if path.is_dir() and path != keep),
         key=lambda path: path.stat().st_mtime,
         reverse=True,
     )
-    for path in others[1:]:
+    for path in others[2:]:
         shutil.rmtree(path, ignore_errors=True)

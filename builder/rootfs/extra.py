@@ -1,4 +1,4 @@
-"""The recipe's own layer: the person's files with their owners and modes, and SSH keys.
+"""The recipe's own layer: the person's files with their owners and modes, SSH keys, the Wi-Fi.
 
 A layer of its own, because the top layer belongs to root throughout. Owners and modes are given to
 mksquashfs as a list, so that no root is needed to make files that somebody else owns.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from builder.recipe import Recipe
+from builder.recipe_network import Wifi
 from rescue.core import process
 from rescue.core.errors import UsageError, from_os_error
 from rescue.core.progress import Reporter
@@ -23,6 +24,7 @@ from rescue.core.progress import Reporter
 _KNOWN = {"": 0o755, "root": 0o700, "root/.ssh": 0o700, "tmp": 0o1777, "var/tmp": 0o1777}
 _Value = TypeVar("_Value")
 _KEYS = "root/.ssh/authorized_keys"
+_WIFI = "etc/rescue/wifi.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Item:
 
 def wanted(recipe: Recipe) -> bool:
     """Whether there is anything to put into the layer."""
-    return recipe.files is not None or bool(recipe.ssh_authorized_keys)
+    return recipe.files is not None or bool(recipe.ssh_authorized_keys) or recipe.wifi is not None
 
 
 def items(recipe: Recipe) -> tuple[Item, ...]:
@@ -59,8 +61,29 @@ def items(recipe: Recipe) -> tuple[Item, ...]:
         found[_KEYS] = Item(_KEYS, 0o600, (0, 0), data=text.encode())
         for name in ("root", "root/.ssh"):
             found.setdefault(name, Item(name, 0o700, (0, 0), folder=True))
+    if recipe.wifi is not None:
+        # Read by root alone: it holds the passphrase.
+        found[_WIFI] = Item(_WIFI, 0o600, (0, 0), data=wpa_supplicant(recipe.wifi).encode())
+        for name in ("etc", "etc/rescue"):
+            found.setdefault(name, Item(name, 0o755, (0, 0), folder=True))
     found.setdefault("", Item("", 0o755, (0, 0), folder=True))
     return tuple(found[name] for name in sorted(found, key=lambda name: Path(name).parts))
+
+
+def wpa_supplicant(wifi: Wifi) -> str:
+    """wpa_supplicant.conf(5) for a network with WPA2 or WPA3."""
+    lines = ["ctrl_interface=DIR=/run/wpa_supplicant", "update_config=0"]
+    lines += [f"country={wifi.country}"] if wifi.country else []
+    lines += [
+        "network={",
+        # As hexadecimal digits a name may hold anything; a quoted string ends at its last quote.
+        f"    ssid={wifi.ssid.encode().hex()}",
+        f'    psk="{wifi.passphrase}"',
+        "    key_mgmt=WPA-PSK WPA-PSK-SHA256 SAE",
+        "    ieee80211w=1",
+        "}",
+    ]
+    return "\n".join((*lines, ""))
 
 
 def _from_folder(recipe: Recipe) -> Iterator[Item]:

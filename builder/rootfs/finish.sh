@@ -25,6 +25,24 @@ if [ -n "$KEYBOARD" ]; then
         liblocale-gettext-perl
 fi
 
+# The recipe's locales, by their makers, which are not needed any more and would take them along.
+# shellcheck disable=SC2154  # LOCALES is a list that the builder wrote above
+if [ -n "$LOCALES" ]; then
+    mkdir "$root"/tmp/locales
+    for locale in $LOCALES; do
+        if ! chroot "$root" localedef --no-archive -i "${locale%.*}" -f UTF-8 \
+            "/tmp/locales/${locale%.*}.utf8" >&2; then
+            echo "E: the recipe's locale is not known: $locale" >&2
+            exit 1
+        fi
+    done
+    chroot "$root" dpkg --purge locales
+    mkdir -p "$root"/usr/lib/locale
+    mv "$root"/tmp/locales/* "$root"/usr/lib/locale/
+    rmdir "$root"/tmp/locales
+    rm -rf "$root"/usr/share/i18n
+fi
+
 # Identities. Every machine that boots the medium would share them.
 rm -f "$root"/etc/nvme/hostid "$root"/etc/nvme/hostnqn "$root"/etc/ssh/ssh_host_* \
     "$root"/var/lib/systemd/random-seed "$root"/var/lib/dbus/machine-id "$root"/etc/hostname \
@@ -33,6 +51,29 @@ rm -f "$root"/etc/nvme/hostid "$root"/etc/nvme/hostnqn "$root"/etc/ssh/ssh_host_
 
 # What udev's database of devices was made of.
 rm -rf "$root"/usr/lib/udev/hwdb.d/*
+
+# Intel's Wi-Fi driver asks for the newest firmware it knows of a card, then for ever older ones. Of each kind
+# the newest that this kernel asks for stays: the package's others are 60 MB, and a file is no fallback for
+# another one of the same kind.
+kernel=$(ls "$root"/usr/lib/modules)
+for wanted in $(chroot "$root" modinfo -k "$kernel" -F firmware iwlwifi 2> /dev/null | grep 'ucode$'); do
+    kind=${wanted%-*}
+    most=${wanted##*-}
+    best=0
+    for file in "$root/usr/lib/firmware/$kind"-*.ucode; do
+        number=${file#"$root/usr/lib/firmware/$kind"-}
+        number=${number%.ucode}
+        case $number in "" | *[!0-9]*) continue ;; esac
+        if [ "$number" -le "${most%.ucode}" ] && [ "$number" -gt "$best" ]; then best=$number; fi
+    done
+    [ "$best" -gt 0 ] || continue
+    for file in "$root/usr/lib/firmware/$kind"-*.ucode; do
+        number=${file#"$root/usr/lib/firmware/$kind"-}
+        number=${number%.ucode}
+        case $number in "" | *[!0-9]* | "$best") continue ;; esac
+        rm "$file"
+    done
+done
 
 # Links of the kernel package to what lies beside the layers, not in them.
 rm -f "$root"/vmlinuz* "$root"/initrd.img*
@@ -52,7 +93,6 @@ fi
 
 chroot "$root" dpkg-query --show --showformat '${binary:Package} ${Version}\n' > "$out"/packages.txt
 
-kernel=$(ls "$root"/usr/lib/modules)
 cp "$root/boot/vmlinuz-$kernel" "$out"/vmlinuz
 cp "$root/boot/initrd.img-$kernel" "$out"/initrd.img
 cp "$root"/usr/lib/shim/shimx64.efi.signed "$out"/shimx64.efi

@@ -5,6 +5,9 @@ No package is installed because another merely recommends it: whatever is here i
 
 from __future__ import annotations
 
+from builder.recipe import KERNEL_KEYBOARD, Recipe
+from builder.rootfs.variants import VARIANTS
+
 SUITE = "trixie"
 ARCHITECTURE = "amd64"
 COMPONENTS = ("main", "non-free-firmware")
@@ -13,6 +16,8 @@ PYTHON = "3.13"
 
 KEYBOARD = ("console-setup", "keyboard-configuration", "xkb-data")
 """What makes a console keymap of an XKB layout; not on the medium afterwards."""
+LOCALES = ("locales",)
+"""What makes locales; not on the medium afterwards, either."""
 
 SYSTEM = (
     "linux-image-amd64",
@@ -80,18 +85,7 @@ NETWORK = (
 
 HANDS = ("kbd", "console-data", "less", "nano", "pciutils", "usbutils", "zstd")
 
-FIRMWARE = (
-    "firmware-linux-free",
-    "firmware-misc-nonfree",
-    "firmware-intel-misc",
-    "firmware-realtek",
-    "firmware-bnx2",
-    "firmware-bnx2x",
-    "firmware-qlogic",
-    "firmware-netxen",
-)
-
-STANDARD = SYSTEM + BOOTLOADERS + FILESYSTEMS + DISKS + NETWORK + HANDS + FIRMWARE
+EVERYWHERE = SYSTEM + BOOTLOADERS + FILESYSTEMS + DISKS + NETWORK + HANDS
 
 # dpkg's own rules: a pattern's * crosses slashes, the last match wins.
 _LEFT_OUT = (
@@ -114,13 +108,10 @@ _LEFT_OUT = (
     "/usr/lib/modules/*/kernel/drivers/media/*",
     "/usr/lib/modules/*/kernel/drivers/iio/*",
     "/usr/lib/modules/*/kernel/drivers/bluetooth/*",
-    "/usr/lib/modules/*/kernel/drivers/net/wireless/*",
     "/usr/lib/modules/*/kernel/drivers/net/wwan/*",
     "/usr/lib/modules/*/kernel/drivers/net/can/*",
     "/usr/lib/modules/*/kernel/drivers/accel/*",
     "/usr/lib/modules/*/kernel/net/bluetooth/*",
-    "/usr/lib/modules/*/kernel/net/mac80211/*",
-    "/usr/lib/modules/*/kernel/net/wireless/*",
     # These blank the screen when their firmware is missing; the firmware's own framebuffer works.
     "/usr/lib/modules/*/kernel/drivers/gpu/drm/amd/*",
     "/usr/lib/modules/*/kernel/drivers/gpu/drm/i915/*",
@@ -143,46 +134,43 @@ _LEFT_OUT = (
     "/usr/lib/firmware/*",
 )
 
-# Firmware that disk controllers and wired network cards ask for, and licences.
-_KEPT_FIRMWARE = (
-    "3com",
-    "acenic",
-    "adaptec",
-    "advansys",
-    "aic94xx",
-    "bnx2",
-    "bnx2x",
-    "cbfw",
-    "ct2fw",
-    "ctfw",
-    "cxgb3",
-    "cxgb4",
-    "e100",
-    "ene-ub6250",
-    "intel/ice",
-    "isci",
-    "kaweth",
-    "moxa",
-    "myri10ge",
-    "phanfw",
-    "qed",
-    "ql2",
-    "qlogic",
-    "rtl_nic",
-    "sun",
-    "tehuti",
-    "tigon",
-)
+_I18N = "/usr/share/i18n/*"
+"""What localedef makes a locale of; the finishing script takes it away again."""
 
 
-def path_rules() -> tuple[str, ...]:
+def included(recipe: Recipe) -> tuple[str, ...]:
+    """Every package that is asked for; the finishing script takes out what only makes files."""
+    return (
+        *EVERYWHERE,
+        *VARIANTS[recipe.variant].packages,
+        *(KEYBOARD if recipe.keyboard != KERNEL_KEYBOARD else ()),
+        *(LOCALES if made_locales(recipe) else ()),
+        *recipe.packages,
+    )
+
+
+def made_locales(recipe: Recipe) -> tuple[str, ...]:
+    """The locales that have to be made: C.UTF-8 comes with the C library."""
+    return tuple(locale for locale in recipe.locales if locale != "C.UTF-8")
+
+
+def path_rules(recipe: Recipe) -> tuple[str, ...]:
     """The lines of a dpkg configuration that leave files out."""
+    variant = VARIANTS[recipe.variant]
     # dpkg makes no folder that a rule leaves out, so the one above a kept folder is kept too.
     firmware = sorted(
-        {part for name in _KEPT_FIRMWARE for part in (name.split("/")[0], f"{name}*")}
+        {part for name in variant.firmware for part in (name.split("/")[0], f"{name}*")}
     )
-    kept = ("/usr/share/doc/*/copyright", *(f"/usr/lib/firmware/{name}" for name in firmware))
+    # Messages in the chosen languages: de_DE's are below de.
+    languages = {locale.partition(".")[0] for locale in made_locales(recipe)}
+    languages |= {language.partition("_")[0] for language in languages}
+    kept = (
+        "/usr/share/doc/*/copyright",
+        *(f"/usr/lib/firmware/{name}" for name in firmware),
+        *(f"/usr/share/locale/{language}/*" for language in sorted(languages)),
+        *((_I18N,) if languages else ()),
+    )
     return (
-        *(f"path-exclude={pattern}" for pattern in _LEFT_OUT),
+        *(f"path-exclude={pattern}" for pattern in (*_LEFT_OUT, *variant.left_out)),
         *(f"path-include={pattern}" for pattern in kept),
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from builder.recipe import UTC, Network, Recipe
+from builder.recipe import UTC, Recipe
+from builder.recipe_network import Network
 from builder.rootfs import overlay, wheels
 from builder.rootfs.base import Base
 from builder.rootfs.packages import PYTHON
@@ -20,6 +21,15 @@ from rescue.core.progress import Reporter
 
 PACKAGES = Path(f"usr/local/lib/python{PYTHON}/dist-packages")
 _UNITS = Path("/usr/lib/systemd/system")
+_WIFI = """\
+[Match]
+Type=wlan
+
+[Network]
+DHCP=yes
+LLMNR=no
+MulticastDNS=no
+"""
 # The layer is small: the level that costs a second, not the one that costs a minute.
 _LEVEL = 9
 
@@ -66,7 +76,7 @@ def _stage(project: Path, recipe: Recipe, base: Base, wheel_tree: Path, root: Pa
 
 
 def _settings(recipe: Recipe, base: Base, root: Path) -> None:
-    """What the recipe says about time zone, network and who may log in."""
+    """What the recipe says about time zone, locale, network and who may log in."""
     if recipe.timezone != UTC:
         zone = f"usr/share/zoneinfo/{recipe.timezone}"
         layer = base.path("base.squashfs")
@@ -77,9 +87,15 @@ def _settings(recipe: Recipe, base: Base, root: Path) -> None:
             )
         (root / "etc/localtime").symlink_to(f"/{zone}")
         (root / "etc/timezone").write_text(f"{recipe.timezone}\n")
+    if recipe.locales:
+        (root / "etc/default").mkdir()
+        (root / "etc/default/locale").write_text(f"LANG={recipe.locales[0]}\n")
     wants = root / "etc/systemd/system/multi-user.target.wants"
-    if recipe.network.mode != "off":
-        (root / "etc/systemd/network/70-recipe.network").write_text(network_file(recipe.network))
+    networks = root / "etc/systemd/network"
+    if recipe.wifi is not None:
+        (networks / "70-wifi.network").write_text(_WIFI)
+    if recipe.network.mode != "off" or recipe.wifi is not None:
+        (networks / "70-recipe.network").write_text(network_file(recipe.network))
         (wants / "systemd-networkd.service").symlink_to(_UNITS / "systemd-networkd.service")
     if recipe.ssh_authorized_keys:
         (wants / "ssh.service").symlink_to(_UNITS / "ssh.service")
@@ -88,6 +104,9 @@ def _settings(recipe: Recipe, base: Base, root: Path) -> None:
 def network_file(network: Network) -> str:
     """systemd.network(5) for the recipe's network."""
     match = f"Name={network.interface}" if network.interface else "Type=ether"
+    if network.mode == "off":
+        # Only with a Wi-Fi: what manages that one would bring up wired cards, too.
+        return f"[Match]\n{match}\n\n[Link]\nUnmanaged=yes\n"
     lines = ["[Match]", match, "", "[Network]", "LLMNR=no", "MulticastDNS=no"]
     if network.mode == "dhcp":
         lines.append("DHCP=yes")

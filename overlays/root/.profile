@@ -1,4 +1,6 @@
 # The root shell of the rescue media.
+LANG=C.UTF-8
+[ ! -r /etc/default/locale ] || . /etc/default/locale
 PS1='rescue:\w# '
-export PS1 LANG=C.UTF-8 EDITOR=nano PAGER=less
+export PS1 LANG EDITOR=nano PAGER=less
 alias ll='ls -l'

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from rescue.core.errors import UsageError
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -24,6 +27,29 @@ def parse_size(text: str) -> int:
         raise ValueError(f"not a size: {text!r}")
     number, suffix, _ = match.groups()
     return int(float(number) * 1024 ** _POWERS[suffix.upper()])
+
+
+def named_size(text: str, named: Mapping[str, int], what: str, least: int) -> int:
+    """Bytes of a size that may also be one of a few names ("dvd"), as an option takes it.
+
+    Args:
+        what: what has that size, for messages: "a part".
+        least: anything below is refused.
+
+    Raises:
+        UsageError: neither a name nor a size, or too small.
+    """
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"{error}", hint=f"700M, 4.3G, or one of {', '.join(named)}") from None
+    if size < least:
+        raise UsageError(
+            f"{what} of {format_size(size)} is too small", hint=f"at least {format_size(least)}"
+        )
+    return size
 
 
 def format_size(size: int) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rescue.core.errors import UsageError
-from rescue.core.units import MIB, parse_size
+from rescue.core.units import MIB, named_size
 from rescue.image.header import BODY_START, MIN_CAPACITY
 
 # Bytes of a file that fits. Discs: the room a UDF or ISO filesystem leaves of ECMA-267 (DVD-R,
@@ -26,17 +25,7 @@ def parse_part_size(text: str) -> int:
     Raises:
         UsageError: not a size, or too small for a part.
     """
-    if text.lower() in NAMED:
-        return NAMED[text.lower()]
-    try:
-        size = parse_size(text)
-    except ValueError as error:
-        raise UsageError(
-            f"{error}", hint="a part size is 4G, 700M, or one of " + ", ".join(NAMED)
-        ) from None
-    if size < MIN_CAPACITY + BODY_START:
-        raise UsageError(f"a part of {size} bytes is too small", hint="at least 2M")
-    return size
+    return named_size(text, NAMED, "a part", MIN_CAPACITY + BODY_START)
 
 
 def capacity_for(image: Path, part_size: str | None) -> int:

@@ -13,6 +13,7 @@ from rescue.core.errors import DiskTrouble, RescueError, from_os_error
 from rescue.jobs import describe, tasks
 from rescue.jobs.held import held
 from rescue.jobs.tasks import TaskWish
+from rescue.shell.settings import Settings, save
 from rescue.shell.world import World, data_partition
 
 TOOLS = {
@@ -80,7 +81,7 @@ def save_support(world: World) -> str:
 
 
 def keep_logs(world: World) -> None:
-    """Copy the logs of ended tasks to the stick's data partition, where there is one.
+    """Copy the logs of ended tasks and what was chosen to the stick, where it has room for them.
 
     What cannot be written is left: the logs are still in memory and in the support bundle.
     """
@@ -94,6 +95,8 @@ def keep_logs(world: World) -> None:
                 folder = opened.root / "logs" / task.id
                 if not folder.exists():
                     _copy_log(task.folder, folder)
+            if (chosen := world.settings()) != Settings():
+                save(chosen, opened.root)
     except RescueError:
         return
 

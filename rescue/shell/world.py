@@ -24,8 +24,10 @@ from rescue.jobs.marker import MEDIUM
 from rescue.jobs.places import Filesystem
 from rescue.jobs.tasks import Task, TaskWish
 from rescue.restore.bounds import Bounds
+from rescue.shell import settings as kept
 from rescue.shell.facts import Found, MachineFacts, Sectors, Sight, is_medium
 from rescue.shell.health import is_failing
+from rescue.shell.settings import Settings
 
 if TYPE_CHECKING:
     from rescue.image.reader import Image
@@ -96,6 +98,9 @@ class World(Protocol):
     def start(self, wish: TaskWish) -> Task:
         """Start a task."""
 
+    def settings(self) -> Settings:
+        """What was chosen last."""
+
     def tasks(self) -> Sequence[Task]:
         """The tasks of this start of the system, the newest first."""
 
@@ -107,6 +112,7 @@ class ThisMachine:
         self.found: dict[str, Found] = {}
         self._scanning = threading.Lock()
         self.more = False
+        self._settings: Settings | None = None
         self._estimates: dict[tuple[str, str], Estimate] = {}
         self._bounds: dict[tuple[str, str], Mapping[int, Bounds]] = {}
         self._sectors: dict[tuple[str, str, int], Sectors] = {}
@@ -239,7 +245,16 @@ class ThisMachine:
 
     def start(self, wish: TaskWish) -> Task:
         """Start a task with this very program."""
+        if chosen := kept.of_capture(wish, self.sight()):
+            self._settings = chosen
         return tasks.start(wish, tasks.own_program())
+
+    def settings(self) -> Settings:
+        """What was chosen last, in this shell or by what the stick keeps."""
+        if self._settings is None:
+            place = data_partition(self.sight()) if describe.is_live() else None
+            self._settings = kept.load(place.node) if place else Settings()
+        return self._settings
 
     def tasks(self) -> Sequence[Task]:
         """The tasks of this start of the system."""

@@ -1,8 +1,8 @@
 """What the media weigh, how long they take to make again, and to start.
 
-    ci/bench media [--rounds N] [--out FOLDER]
+    ci/bench media [--rounds N] [--variants] [--out FOLDER]
 
-Writes benchmarks-media.md. The same for a stock Debian live, to compare with, is still to come.
+Writes benchmarks-media.md. In turn with ours a stock Debian live (see ``stock``) is started.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.netboot.write import write as write_netboot
+from builder.rootfs.variants import VARIANTS
 from builder.usb.payload import open_iso
 from rescue.core.process import run
 from rescue.core.progress import Silent
+from tests.bench import stock
 from tests.bench.jobs import ROOT
 from tests.boot import accelerator, media
 from tests.boot.debian import ensure_base
@@ -55,6 +57,37 @@ def start(iso: Path, firmware: Firmware, token: str, chosen: Accelerator, rounds
     return Start(f"{iso.stem}, {firmware}", tuple(found))
 
 
+def variants(folder: Path) -> list[tuple[str, int]]:
+    """Bytes of each variant's ISO; a base layer that is not kept takes minutes."""
+    found = []
+    for name in VARIANTS:
+        recipe, iso = folder / f"{name}.toml", folder / f"{name}.iso"
+        recipe.write_text(f'variant = "{name}"\n')
+        words: list[str | Path] = [sys.executable, "-m", "builder.cli.main", "iso", iso]
+        run([*words, "--recipe", recipe], cwd=ROOT, timeout=1200)
+        found.append((f"the ISO of the variant {name}", iso.stat().st_size))
+        iso.unlink()
+    return found
+
+
+def start_in_turn(
+    iso: Path, stock_iso: Path, chosen: Accelerator, rounds: int
+) -> tuple[Start, Start]:
+    """Ours to its shell and the stock one to its login, one after the other in each round."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for seconds, file, token in zip(
+            found, (iso, stock_iso), (media.READY, stock.LOGIN), strict=True
+        ):
+            seconds += start(file, Firmware.BIOS, token, chosen, 1).seconds
+    ours, theirs = (tuple(seconds) for seconds in found)
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    return (
+        Start(f"{iso.stem}, bios", ours),
+        Start(f"a stock Debian live, bios, to its login; ours takes {ratio:.0%} of it", theirs),
+    )
+
+
 def sizes(iso: Path) -> list[tuple[str, int]]:
     """Bytes of the ISO, its largest parts, and of what a netboot fetches."""
     found = [("the ISO", iso.stat().st_size)]
@@ -88,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ci/bench media", description="Measure the media.")
     parser.add_argument("--rounds", type=int, default=1, help="starts of each; default 1")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    parser.add_argument("--variants", action="store_true", help="weigh each variant, too")
     given = parser.parse_args()
     base = ensure_base()
     chosen = accelerator.choose(base.kernel, base.initrd)
@@ -97,12 +131,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-media-") as name:
         words: list[str | Path] = [sys.executable, "-m", "builder.cli.main", "iso"]
         builds = [("again, after a change of code", timed([*words, Path(name) / "again.iso"]))]
-    starts = [
-        start(iso, Firmware.BIOS, media.READY, chosen, given.rounds),
-        start(iso, Firmware.UEFI, media.READY, chosen, given.rounds),
-    ]
+        weights = [*sizes(iso), *(variants(Path(name)) if given.variants else [])]
+    ours, theirs = start_in_turn(iso, stock.ensure(ROOT / "build" / "stock"), chosen, given.rounds)
+    starts = [ours, start(iso, Firmware.UEFI, media.READY, chosen, given.rounds), theirs]
     given.out.mkdir(parents=True, exist_ok=True)
-    text = report(sizes(iso), builds, starts, chosen.name)
+    text = report(weights, builds, starts, chosen.name)
     (given.out / "benchmarks-media.md").write_text(text)
     print(re.sub(r"^# .*\n+", "", text))
     return 0

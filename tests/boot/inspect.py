@@ -24,8 +24,8 @@ def no_port_listens(guest: Guest) -> None:
     assert ask(guest, "ss --no-header --tcp --udp --listening --numeric --processes") == ""
 
 
-def only_keys_open_port_22(guest: Guest, key: Path) -> str:
-    """What listens, from inside; who is let in, from outside. Returns the host keys."""
+def only_keys_open_port_22(guest: Guest, key: Path) -> None:
+    """What listens, from inside; who is let in, from outside."""
     ask(guest, "for i in $(seq 60); do systemctl is-active -q ssh && break; sleep 1; done")
     listens = "ss --no-header --numeric --listening --processes"
     lines = ask(guest, f"{listens} --tcp").splitlines()
@@ -47,11 +47,30 @@ def only_keys_open_port_22(guest: Guest, key: Path) -> str:
     refused = run([*ssh[:-1], "-o", ways, ssh[-1], "true"], check=False)
     assert refused.status == 255
     assert "Permission denied (publickey)." in refused.stderr.decode()
-    return ask(guest, "cat /etc/ssh/ssh_host_*.pub")
+
+
+def host_keys(guest: Guest) -> set[str]:
+    """The public host keys of sshd, each as its type and its key; there are some."""
+    lines = ask(guest, "cat /etc/ssh/ssh_host_*.pub").splitlines()
+    found = {" ".join(line.split()[:2]) for line in lines}
+    assert len(found) >= 2, lines
+    return found
 
 
 def no_password_works(guest: Guest) -> None:
-    """Every account's hash is one that nothing hashes to, and no key lets anybody in."""
+    """Every account's hash is one that nothing hashes to, and no key lets anybody in.
+
+    No terminal has a program that would ask for one: only the restore shell and root's own shell
+    stand there.
+    """
+    asks = "cat /proc/[0-9]*/comm | grep -xE 'agetty|getty|login|sulogin' | wc -l"
+    assert ask(guest, asks) == "0"
+    units = ask(guest, "systemctl list-units --no-legend --plain '*getty*.service' | wc -l")
+    assert units == "0"
+    # PAM's own checker, asked for an empty password and for likely ones; 7 is PAM_AUTH_ERR.
+    for word in ("", "root", "live"):
+        asked = f"printf '{word}\\0' | /usr/sbin/unix_chkpwd root nullok"
+        assert guest.shell(asked)[0] == 7, f"root's password may be {word!r}"
     assert ask(guest, "cut -d: -f2 /etc/shadow | grep -v '^[!*]' | wc -l") == "0"
     assert ask(guest, "cut -d: -f2 /etc/passwd | grep -vx x | wc -l") == "0"
     assert int(ask(guest, "wc -l < /etc/shadow")) > 5

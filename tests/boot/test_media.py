@@ -92,26 +92,6 @@ def test_stick_under_bios_checks_itself(
         assert "rescue medium ok" not in text
 
 
-def test_disc_under_uefi_stops_at_a_job_that_fails(
-    iso: Path, accelerator: Accelerator, log: Log
-) -> None:
-    """A job that is not there: the screen says so and waits for a person, then the shell comes."""
-    machine = Machine(Firmware.UEFI, (media.disc(iso),), 2048)
-    with Guest(machine, accelerator, log("uefi")) as guest:
-        job = "rescue/jobs/absent.toml"
-        media.start_entry(guest, "restore shell", f"rescue.job=medium:{job}")
-        guest.expect("STOPPED: ", 60, never=media.READY)
-        guest.expect(rf"error: .*{job}", 60, never=media.READY)
-        guest.expect("Press Enter for the rescue shell", 60, never=media.READY)
-        guest.expect(r"rescue job failed: exit \d+", 60, never=media.READY)
-        # It throws away what was typed before it asks.
-        time.sleep(2)
-        guest.send("\r")
-        media.wait_ready(guest)
-        media.root_shell(guest)
-        assert inspect.started_by(guest) == "uefi"
-
-
 def test_disc_under_secure_boot(iso: Path, accelerator: Accelerator, log: Log) -> None:
     machine = Machine(Firmware.SECURE_BOOT, (media.disc(iso),), 2048)
     with Guest(machine, accelerator, log("disc")) as guest:

@@ -17,13 +17,14 @@ from rescue.core.process import run
 from rescue.core.progress import Silent
 from rescue.core.units import MIB
 from rescue.devices.discover import inspect
+from rescue.devices.table import read_layout
 from rescue.devices.target import confirm
 from tests.boot import inspect as inside
 from tests.boot import media
 from tests.boot.guest import Guest
 from tests.boot.qemu import Accelerator, Drive, Firmware, Interface, Machine
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1500)]
 
 SIZE = 2048 * MIB
 SERIAL = "MADE0001"
@@ -41,6 +42,33 @@ def free_port() -> int:
 
 def started(stick: Path) -> Drive:
     return Drive(stick, Interface.USB, serial=SERIAL, snapshot=True, boot=0)
+
+
+def new_key(path: Path) -> tuple[Path, str]:
+    """A key pair: the private file, and the public line."""
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path])
+    return path, Path(f"{path}.pub").read_text().strip()
+
+
+def remember(stick: Path, where: Path, files: dict[str, str]) -> None:
+    """Put files into the folder ``rescue`` of the data partition, as another computer does."""
+    part = read_layout(inspect(stick)).partition(5)
+    assert part is not None
+    place = ["--offset", str(part.start), "--sizelimit", str(part.length)]
+    loop = run(["losetup", "--find", "--show", *place, stick]).text.strip()
+    where.mkdir()
+    try:
+        run(["mount.exfat-fuse", loop, where])
+        try:
+            (where / "rescue").mkdir()
+            for name, text in files.items():
+                (where / "rescue" / name).write_text(text)
+        finally:
+            run(["umount", where])
+    finally:
+        # FUSE writes its last blocks after umount has returned; --detach waits for no one.
+        run(["blockdev", "--flushbufs", loop], check=False)
+        run(["losetup", "--detach", loop])
 
 
 def update_until_between_the_switches(stick: Path, iso: Path) -> None:
@@ -69,24 +97,31 @@ def test_a_stick_starts_before_in_the_middle_of_and_after_an_update(
     with stick.open("wb") as file:
         file.truncate(SIZE)
     recipe = room / "two.toml"
-    key = room / "key.ed25519"
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
-    public = key.with_suffix(".ed25519.pub").read_text().strip()
+    key, public = new_key(room / "key.recipe")
+    stick_key, on_stick = new_key(room / "key.stick")
     recipe.write_text(f'menu_title = "Second"\nssh_authorized_keys = ["{public}"]\n')
     second = room / "two.iso"
     builder("iso", second, "--recipe", recipe)
     builder("usb", stick, "--iso", iso, "--erase", stick)
+    remember(stick, room / "mounted", {"authorized_keys": f"{on_stick}\n", "wifi.conf": "#\n"})
     update_until_between_the_switches(stick, second)
 
-    machine = Machine(Firmware.BIOS, (started(stick),), 2048)
+    machine = Machine(Firmware.BIOS, (started(stick),), 2048, network=True, ssh=free_port())
     with Guest(machine, accelerator, log("bios-cut")) as guest:
         media.wait_ready(guest)
         media.root_shell(guest)
         assert inside.started_by(guest) == "bios"
         assert inside.ask(guest, "findmnt -n -o SOURCE /run/live/medium") == "/dev/sda3"
+        done = "systemctl show -P ActiveState rescue-remembered@sda5.service | grep -qx active"
+        inside.ask(guest, f"for i in $(seq 60); do {done} && break; sleep 1; done; {done}")
         inside.disks_are_untouched(guest, {SERIAL})
         mounted = "mount -o ro /dev/disk/by-label/RESCUE-DATA /mnt && findmnt -n -o FSTYPE /mnt"
         assert "exfat" in inside.ask(guest, mounted)
+        inside.ask(guest, "umount /mnt")
+        # The stick's own key, with no word of keys in the recipe.
+        inside.only_keys_open_port_22(guest, stick_key)
+        assert inside.ask(guest, "stat -c %a /etc/rescue/wifi.conf") == "600"
+        first_keys = inside.host_keys(guest)
 
     builder("usb", stick, "--update", "--iso", second, "--erase", stick)
     machine = Machine(Firmware.SECURE_BOOT, (started(stick),), 2048, network=True, ssh=free_port())
@@ -98,3 +133,4 @@ def test_a_stick_starts_before_in_the_middle_of_and_after_an_update(
         assert inside.ask(guest, "findmnt -n -o SOURCE /run/live/medium") == "/dev/sda4"
         inside.ask(guest, "/usr/lib/rescue/check-medium")
         inside.only_keys_open_port_22(guest, key)
+        assert not first_keys & inside.host_keys(guest), "two starts have the same host key"

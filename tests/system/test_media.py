@@ -21,9 +21,14 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from builder.sign import sign
+from rescue.core.errors import DiskTrouble, ProgramFailed
+
 PROJECT = Path(__file__).resolve().parents[2]
 BUILDER = [sys.executable, "-m", "builder.cli.main"]
-LIMIT = 240_000_000
+LIMIT = 320_000_000
+"""Of the variant standard; small has 220 MB."""
+SECRET = "correct horse battery staple"
 pytestmark = pytest.mark.timeout(1200)
 
 KEY = f"ssh-ed25519 {'A' * 68} me@desk"
@@ -40,6 +45,9 @@ ssh_authorized_keys = ["{KEY}"]
 "/home/x/a file" = "1000:1001"
 [menu_colours]
 normal = "yellow/blue"
+[wifi]
+ssid = "workshop"
+passphrase_file = "wifi.txt"
 """
 RESTORE = """action = "restore"
 target = { serial = "S1" }
@@ -78,6 +86,7 @@ def medium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An ISO of a recipe with a job in it, and its files unpacked beside it."""
     folder = tmp_path_factory.mktemp("medium")
     (folder / "night.toml").write_text("# a job\n")
+    (folder / "wifi.txt").write_text(f"{SECRET}\n")
     recipe = folder / "recipe.toml"
     recipe.write_text(RECIPE)
     (folder / "over/home/x").mkdir(parents=True)
@@ -189,8 +198,22 @@ def test_the_recipes_files_have_their_owners_and_modes(medium: Path) -> None:
     assert found["/home/x/link -> /etc/motd"][1] == "0/0"
     assert found["/root"] == ("drwx------", "0/0")
     assert found["/root/.ssh/authorized_keys"] == ("-rw-------", "0/0")
+    assert found["/etc/rescue/wifi.conf"] == ("-rw-------", "0/0")
     layers = (medium / "tree/live/filesystem.module").read_text().split()
     assert layers == ["base.squashfs", "top.squashfs", "recipe.squashfs"]
+
+
+def test_a_passphrase_is_in_one_file_and_told_nowhere(medium: Path) -> None:
+    """Not in what was said, not in a list, not in the layers that everybody may read."""
+    held = tool("unsquashfs", "-cat", medium / "tree/live/recipe.squashfs", "etc/rescue/wifi.conf")
+    assert f'psk="{SECRET}"' in held
+    for said in ("out", "log"):
+        assert SECRET not in (medium / said).read_text()
+    files = [path for top in ("tree", "top") for path in (medium / top).rglob("*")]
+    plain = [path for path in files if path.is_file() and not path.is_symlink()]
+    assert len(plain) > 100
+    assert not [path for path in plain if SECRET.encode() in path.read_bytes()]
+    assert "Type=wlan" in (medium / "top/etc/systemd/network/70-wifi.network").read_text()
 
 
 def test_the_recipes_settings_are_on_the_top_layer(medium: Path) -> None:
@@ -275,6 +298,23 @@ def test_a_lock_of_what_is_there_gives_the_same_medium(medium: Path) -> None:
         checked = subprocess.run([str(w) for w in verify], input=content, check=False,
                                  capture_output=True)  # fmt: skip
         assert checked.returncode == status, checked.stderr
+
+
+def test_minisign_signs_too(tmp_path: Path) -> None:
+    """And a key that is none is told as such; the program that signs is the judge of its keys."""
+    iso, key, public = (tmp_path / name for name in ("x.iso", "x.key", "x.pub"))
+    iso.write_bytes(b"what is signed")
+    tool("minisign", "-G", "-W", "-p", public, "-s", key)
+    signature = sign(iso, key)
+    assert signature == tmp_path / "x.iso.minisig"
+    verify = ["minisign", "-V", "-q", "-p", str(public), "-m", str(iso)]
+    assert subprocess.run(verify, check=False).returncode == 0
+    iso.write_bytes(b"what is not signed")
+    assert subprocess.run(verify, check=False, capture_output=True).returncode != 0
+    with pytest.raises(ProgramFailed, match="minisign could not sign"):
+        sign(iso, public)
+    with pytest.raises(DiskTrouble, match="no such file"):
+        sign(iso, tmp_path / "gone")
 
 
 def test_ctrl_c_leaves_no_half_iso_and_the_old_one(medium: Path) -> None:

@@ -8,7 +8,10 @@ media and kills it at a random moment, sometimes twice in a row; then holds:
 * the file is as it was, byte for byte, and so is the filesystem around it;
 * an update that nobody stops ends well, now and then, and the next rounds begin from there.
 
-    ci/torture stick --rounds 20 [--boot 5] [--seed N] [--folder DIR]
+    ci/torture stick --rounds 20 [--qemu] [--boot 5] [--seed N] [--folder DIR]
+
+With ``--qemu`` the update runs in a virtual machine, on its USB disk, and QEMU is killed. A folder
+that is kept (``--folder``) keeps media, stick and machine for the next call.
 
 A kill leaves what was written in the host's memory. That writes may also be lost or reordered
 between two barriers, as by a power cut, is what tests/system/test_stick.py plays through.
@@ -40,16 +43,14 @@ from tests.boot import inspect as inside
 from tests.boot import media
 from tests.boot.guest import Guest
 from tests.boot.qemu import TCG, Drive, Firmware, Interface, Machine
+from tests.torture.calling import Wrong
+from tests.torture.stick_machine import InMachine, measure
 
 BUILDER = [sys.executable, "-m", "builder.cli.main"]
 SIZE = 2560 * MIB
 FILE = 1000 * 1000 * 1000
 FIRMWARE = (Firmware.BIOS, Firmware.UEFI, Firmware.SECURE_BOOT)
 PATIENCE = 600.0
-
-
-class Wrong(Exception):
-    """The stick is not what it must be."""
 
 
 def builder(*words: str | Path) -> None:
@@ -63,7 +64,8 @@ def media_in(folder: Path) -> tuple[Path, Path]:
         recipe = folder / f"{name}.toml"
         recipe.write_text(f'menu_title = "Rescue {name}"\n')
         found.append(folder / f"{name}.iso")
-        builder("iso", found[-1], "--recipe", recipe)
+        if not found[-1].exists():
+            builder("iso", found[-1], "--recipe", recipe)
     return found[0], found[1]
 
 
@@ -103,7 +105,7 @@ def make(stick: Path, iso: Path, folder: Path) -> None:
         file.truncate(SIZE)
     builder("usb", stick, "--iso", iso, "--data", "ext4", "--erase", stick)
     where = folder / "mounted"
-    where.mkdir()
+    where.mkdir(exist_ok=True)
     with data_of(stick) as node:
         run(["mount", node, where])
         try:
@@ -144,43 +146,64 @@ def boot(stick: Path, firmware: Firmware, log: Path) -> None:
         inside.ask(guest, "/usr/lib/rescue/check-medium")
 
 
+def rounds(asked: argparse.Namespace, folder: Path) -> None:
+    """All rounds; what came of them is printed.
+
+    Raises:
+        Wrong: the stick is not what it must be.
+    """
+    rng = random.Random(asked.seed)
+    events: Counter[str] = Counter()
+    isos = media_in(folder)
+    stick, about = folder / "stick.raw", folder / "about"
+    if not about.exists():
+        make(stick, isos[0], folder)
+        about.write_text(digest(stick))
+    before = about.read_text()
+    machine = InMachine(folder, isos, stick) if asked.qemu else None
+    timing = folder / ("seconds.qemu" if machine else "seconds")
+    if not timing.exists():
+        began = time.monotonic()
+        if machine:
+            measure(machine, isos[1], PATIENCE)
+        else:
+            cut(stick, isos[1], PATIENCE)
+        timing.write_text(f"{time.monotonic() - began:.1f}")
+    whole = float(timing.read_text())
+    print(f"a whole update takes {whole:.1f} s", flush=True)
+    for number in range(1, asked.rounds + 1):
+        for _ in range(rng.choice((1, 1, 2))):
+            iso, seconds = isos[number % 2], rng.uniform(0.2, whole)
+            killed = machine.cut(iso, seconds) if machine else cut(stick, iso, seconds)
+            events["killed" if killed else "finished"] += 1
+        verdict = verify(stick, Silent())
+        if verdict.damages or not verdict.starts:
+            raise Wrong(f"round {number}: {verdict.damages or 'nothing starts'}")
+        events[f"slot {verdict.starts} starts, {len(verdict.systems)} whole"] += 1
+        if digest(stick) != before:
+            raise Wrong(f"round {number}: the data partition was changed")
+        if asked.boot and number % asked.boot == 0:
+            firmware = FIRMWARE[(number // asked.boot - 1) % len(FIRMWARE)]
+            boot(stick, firmware, media.ROOT / "build" / f"torture-stick-{number}.log")
+            events[f"started under {firmware}"] += 1
+        print(f"round {number}: {dict(events)}", flush=True)
+
+
 def main() -> int:
     """Rounds, and what came of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--qemu", action="store_true", help="kill QEMU, not the program")
     parser.add_argument("--boot", type=int, default=0, metavar="N", help="start every Nth in QEMU")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--folder", type=Path, help="room for 5 GB; a temporary one without it")
+    parser.add_argument("--folder", type=Path, help="kept, with 5 GB; a temporary one without it")
     asked = parser.parse_args()
-    rng = random.Random(asked.seed)
     print(f"seed {asked.seed}", flush=True)
-    events: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="torture-stick-", dir=asked.folder) as name:
-        folder = Path(name)
-        isos = media_in(folder)
-        stick = folder / "stick.raw"
-        make(stick, isos[0], folder)
-        before = digest(stick)
-        began = time.monotonic()
-        cut(stick, isos[1], PATIENCE)
-        whole = time.monotonic() - began
-        print(f"a whole update takes {whole:.1f} s", flush=True)
+    with tempfile.TemporaryDirectory(prefix="torture-stick-") as name:
+        folder = asked.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            for number in range(1, asked.rounds + 1):
-                for _ in range(rng.choice((1, 1, 2))):
-                    killed = cut(stick, isos[number % 2], rng.uniform(0.2, whole))
-                    events["killed" if killed else "finished"] += 1
-                verdict = verify(stick, Silent())
-                if verdict.damages or not verdict.starts:
-                    raise Wrong(f"round {number}: {verdict.damages or 'nothing starts'}")
-                events[f"slot {verdict.starts} starts, {len(verdict.systems)} whole"] += 1
-                if digest(stick) != before:
-                    raise Wrong(f"round {number}: the data partition was changed")
-                if asked.boot and number % asked.boot == 0:
-                    firmware = FIRMWARE[(number // asked.boot - 1) % len(FIRMWARE)]
-                    boot(stick, firmware, media.ROOT / "build" / f"torture-stick-{number}.log")
-                    events[f"started under {firmware}"] += 1
-                print(f"round {number}: {dict(events)}", flush=True)
+            rounds(asked, folder)
         except Wrong as error:
             print(f"WRONG: {error} (seed {asked.seed})", file=sys.stderr)
             return 1

@@ -75,7 +75,7 @@ class CaptureFlow:
                 "level",
                 "How small?",
                 "one",
-                choices=tuple(Choice(v, f"{text}: {more}") for v, text, more in _LEVELS),
+                choices=self._levels(),
             )
         if parent is None and not one(answers, "encrypt"):
             return _ask_encrypt()
@@ -94,6 +94,15 @@ class CaptureFlow:
         resume = tuple(word for word in wish.words if word != "--encrypt")
         again = replace(wish, words=(*resume, "--resume"))
         return Ready(wish, ("verify",), again=again)
+
+    def _levels(self) -> tuple[Choice, ...]:
+        """What was chosen last time stands first."""
+        last = self._world.settings().level
+        found = sorted(_LEVELS, key=lambda level: level[0] != last)
+        return tuple(
+            Choice(value, f"{text}: {more}", ("as last time",) if value == last else ())
+            for value, text, more in found
+        )
 
     def _ask_what(self, disk: Disk, sight: Sight) -> Ask:
         estimate = self._world.estimate(disk)
@@ -137,7 +146,8 @@ class CaptureFlow:
                 continue
             room = "plenty" if free >= used else "enough if it shrinks by half, as most disks do"
             choices.append(Choice(str(place.node), text, (f"{format_size(free)} free: {room}",)))
-        choices.sort(key=lambda choice: bool(choice.refused))
+        last = {str(f.node) for f in sight.filesystems if f.uuid and f.uuid == self._last_place()}
+        choices.sort(key=lambda choice: (bool(choice.refused), choice.value not in last))
         return Ask(
             "place",
             "Where shall the image be kept?",
@@ -152,6 +162,9 @@ class CaptureFlow:
                 "back and look again."
             ),
         )
+
+    def _last_place(self) -> str:
+        return self._world.settings().place
 
     def _ask_name(self, disk: Disk, sight: Sight, node: str) -> Ask:
         place = next((f for f in sight.filesystems if str(f.node) == node), None)

@@ -10,6 +10,7 @@ from builder import initrd
 from builder.bootloader import esp, grub
 from builder.recipe import Recipe
 from builder.rootfs import base, packages
+from builder.rootfs.variants import VARIANTS
 
 PROJECT = Path(__file__).parents[3]
 
@@ -102,13 +103,14 @@ def test_the_base_layer_is_named_by_what_makes_it(tmp_path: Path) -> None:
     first = key()
     assert first == key(menu_timeout=9, hostname="x")
     keys = {first, key(packages=("mc",)), key(compression=3), key(modules=("linux", "ls"))}
+    keys |= {key(variant="small"), key(variant="full"), key(locales=("de_DE.UTF-8",))}
     (hooks / "x").write_text("1")
     keys.add(key())
     (tmp_path / "modes").write_text("0755 etc/initramfs-tools/hooks/x\n")
     keys.add(key())
     (tmp_path / "links").write_text("etc/udev/rules.d/69-lvm.rules /dev/null\n")
     keys.add(key())
-    assert len(keys) == 7
+    assert len(keys) == 10
 
 
 def test_the_reason_is_found_in_a_long_log() -> None:
@@ -118,11 +120,13 @@ def test_the_reason_is_found_in_a_long_log() -> None:
 
 
 def test_licences_stay_and_manuals_go() -> None:
-    rules = packages.path_rules()
+    rules = packages.path_rules(Recipe())
     assert "path-exclude=/usr/share/man/*" in rules
     excluded = rules.index("path-exclude=/usr/share/doc/*")
     assert rules.index("path-include=/usr/share/doc/*/copyright") > excluded
-    assert len(set(packages.STANDARD)) == len(packages.STANDARD)
+    for variant in VARIANTS:
+        names = packages.included(Recipe(variant=variant))
+        assert len(set(names)) == len(names)
 
 
 def test_a_recovery_job_is_an_entry_and_never_the_default() -> None:

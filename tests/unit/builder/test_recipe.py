@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from builder.recipe import MAX_RECIPE_BYTES, Colours, Network, Recipe, load, parse
-from builder.rootfs import extra
+from builder.recipe import MAX_RECIPE_BYTES, Colours, Recipe, load, parse
+from builder.recipe_network import Network, Wifi
+from builder.rootfs import extra, packages
 from builder.rootfs.top import network_file
 from rescue.core.errors import DiskTrouble, UsageError
 
@@ -32,10 +34,13 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
     (tmp_path / "night.toml").write_text("x = 1\n")
     (tmp_path / "over/etc").mkdir(parents=True)
     (tmp_path / "over/etc/motd").write_text("hello\n")
+    (tmp_path / "wifi.txt").write_text("correct horse\n")
     text = f"""
+variant = "full"
 hostname = "bench-2"
 keyboard = "de(nodeadkeys)"
 timezone = "Europe/Berlin"
+locales = ["de_DE.UTF-8", "C.UTF-8"]
 packages = ["memtester", "g++"]
 kernel_arguments = ["nomodeset", "rescue.job=RESCUE:/rescue/jobs/night.toml"]
 menu_title = "Bench"
@@ -52,11 +57,17 @@ highlight = "white/red"
 "/etc/motd" = "0600"
 [owners]
 "/etc" = "7:8"
+[wifi]
+ssid = "Café"
+passphrase_file = "wifi.txt"
+country = "DE"
 """
     assert parse(text, "r.toml", tmp_path) == Recipe(
+        variant="full",
         hostname="bench-2",
         keyboard="de(nodeadkeys)",
         timezone="Europe/Berlin",
+        locales=("de_DE.UTF-8", "C.UTF-8"),
         packages=("memtester", "g++"),
         kernel_arguments=("nomodeset", "rescue.job=RESCUE:/rescue/jobs/night.toml"),
         menu_title="Bench",
@@ -68,6 +79,7 @@ highlight = "white/red"
         owners={"/etc": (7, 8)},
         ssh_authorized_keys=(KEY,),
         network=Network("static", "", "192.0.2.7/24", "192.0.2.1", ("::1",)),
+        wifi=Wifi("Café", "correct horse", "DE"),
         compression=3,
     )
 
@@ -133,6 +145,30 @@ MISTAKES = [
     ("[network]\ninterface = 'a b'", "line 2: network.interface: 'a b' is not", "enp3s0"),
     ("[menu_colours]\nnormal = 'pink/blue'", "line 2: menu_colours.normal: 'pink/blue'", "yellow"),
     ("[menu_colours]\nother = 'red/blue'", "line 2: menu_colours.other: unknown key", "highlight"),
+    ("variant = 'tiny'", "line 1: variant: 'tiny' is not allowed", "small, standard, full"),
+    ("variant = ['small']", "line 1: variant: ['small'] is not allowed", "small, standard, full"),
+    ("locales = ['de_DE']", "line 1: locales: 'de_DE' is not allowed", "de_DE.UTF-8"),
+    ("locales = 'de_DE.UTF-8'", "line 1: locales: must be a list", "de_DE.UTF-8"),
+    ("[wifi]\nssid = 'x'", "line 2: wifi.ssid: one of passphrase and", "passphrase_file"),
+    ("[wifi]\npassphrase = 'long enough'", "line 1: wifi.ssid: is not a network's", "32 bytes"),
+    (f"[wifi]\nssid = '{'ü' * 17}'", "line 2: wifi.ssid: is not a network's name", "32 bytes"),
+    ("[wifi]\nssid='x'\npassphrase='short'", "line 3: wifi.passphrase: is not a", "8 to 63"),
+    (
+        "[wifi]\nssid='x'\npassphrase=12345678",
+        "line 3: wifi.passphrase: must be a string",
+        "a pass",
+    ),
+    ("[wifi]\nssid='x'\npassphrase_file='gone'", "line 3: wifi.passphrase_file: /nowhere/", "file"),
+    (
+        "[wifi]\nssid='x'\npassphrase='long enough'\ncountry='de'",
+        "line 4: wifi.country: 'de' is not",
+        "capital",
+    ),
+    (
+        "variant='small'\n[wifi]\nssid='x'\npassphrase='long enough'",
+        "line 2: wifi: the variant small has no Wi-Fi",
+        "standard",
+    ),
     ("hostname = ", "r.toml, line 1: invalid value", "TOML"),
     ("hostname = 'a'\nhostname = 'b'", "r.toml, line 2: cannot overwrite a value", "TOML"),
 ]
@@ -203,6 +239,55 @@ def test_the_network_file() -> None:
     for line in ("Name=en*", "Address=192.0.2.7/24", "Gateway=192.0.2.1", "DNS=192.0.2.53"):
         assert line in text.splitlines()
     assert "DHCP" not in text
+
+
+def test_a_wifi_keeps_its_passphrase_to_itself(tmp_path: Path) -> None:
+    secret = 'quotes "and" all'
+    text = f"[wifi]\nssid = 'Café'\npassphrase = '{secret}'\n"
+    recipe = parse(text, "r.toml", HERE)
+    assert recipe.wifi is not None
+    assert recipe.network.mode == "dhcp"
+    assert secret not in repr(recipe)
+    assert extra.wanted(recipe)
+    listing = extra.pseudo(extra.items(recipe)).splitlines()
+    assert '"/etc/rescue/wifi.conf" m 600 0 0' in listing
+    written = extra.wpa_supplicant(recipe.wifi)
+    assert f'    psk="{secret}"' in written.splitlines()
+    assert f"    ssid={'Café'.encode().hex()}" in written.splitlines()
+    for wrong in ("secret\x07secret", "s" * 64, "sécret-sécret"):
+        (tmp_path / "wifi.txt").write_text(wrong)
+        for line in (f"passphrase = {json.dumps(wrong)}", "passphrase_file = 'wifi.txt'"):
+            with pytest.raises(UsageError, match="is not a passphrase") as caught:
+                parse(f"[wifi]\nssid = 'x'\n{line}", "r.toml", tmp_path)
+            assert wrong not in caught.value.message + caught.value.hint
+
+
+def test_a_wifi_alone_leaves_wired_cards_alone() -> None:
+    assert "Unmanaged=yes" in network_file(Network("off"))
+
+
+def test_each_variant_has_what_the_smaller_one_has() -> None:
+    small, standard, full = (Recipe(variant=name) for name in ("small", "standard", "full"))
+    assert set(packages.included(small)) < set(packages.included(standard))
+    assert set(packages.included(standard)) < set(packages.included(full))
+    rules = [packages.path_rules(one) for one in (small, standard, full)]
+    radio = "path-exclude=/usr/lib/modules/*/kernel/drivers/net/wireless/*"
+    assert [radio in one for one in rules] == [True, False, False]
+    kept = [{line for line in one if line.startswith("path-include=")} for one in rules]
+    assert kept[0] < kept[1] < kept[2]
+    assert "path-include=/usr/lib/firmware/iwlwifi-*" in kept[1] - kept[0]
+
+
+def test_only_the_chosen_locales_are_kept() -> None:
+    none, chosen = Recipe(), Recipe(locales=("C.UTF-8", "pt_BR.UTF-8"))
+    assert "locales" not in packages.included(none)
+    assert packages.path_rules(none) == packages.path_rules(Recipe(locales=("C.UTF-8",)))
+    assert "locales" in packages.included(chosen)
+    assert set(packages.path_rules(chosen)) - set(packages.path_rules(none)) == {
+        "path-include=/usr/share/i18n/*",
+        "path-include=/usr/share/locale/pt/*",
+        "path-include=/usr/share/locale/pt_BR/*",
+    }
 
 
 def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:

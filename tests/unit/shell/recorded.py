@@ -17,6 +17,7 @@ from rescue.jobs.places import Filesystem
 from rescue.jobs.tasks import Task, TaskWish
 from rescue.restore.bounds import Bounds, bounds_of
 from rescue.shell.facts import Found, MachineFacts, Sectors, Sight
+from rescue.shell.settings import Settings
 from rescue.shell.world import Estimate
 
 GIB = 1 << 30
@@ -114,6 +115,7 @@ class World:
     ) -> None:
         self.disks, self.filesystems = tuple(disks), tuple(filesystems)
         self.found = list(images)
+        self.chosen = Settings()
         self.volumes = VOLUMES
         self.failing = ""
         self.others: Sectors | None = None
@@ -159,6 +161,9 @@ class World:
 
     def exists(self, filesystem: Filesystem, path: str) -> bool:
         return path in self.there
+
+    def settings(self) -> Settings:
+        return self.chosen
 
     def start(self, wish: TaskWish) -> Task:
         if self.refuse is not None:
