@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -23,7 +23,6 @@ from rescue.jobs.tasks import Task
 from rescue.shell import actions
 from rescue.shell.bars import of_disk
 from rescue.shell.facts import Found, Sight, is_medium, likeliest
-from rescue.shell.flows.base import Flow
 from rescue.shell.screens.style import bar_text, heading
 from rescue.shell.words import safe
 from rescue.shell.world import World
@@ -193,20 +192,11 @@ class FirstScreen(Screen[None]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A choice was made."""
-        from rescue.shell.flows.capture import CaptureFlow
-        from rescue.shell.flows.check import CheckFlow
-        from rescue.shell.flows.files import FilesFlow
-        from rescue.shell.flows.restore import RestoreFlow
+        from rescue.shell.flows.by_name import NAMES, flow
 
         name = str(event.option.id)
-        flows: dict[str, Callable[[World], Flow]] = {
-            "restore": RestoreFlow,
-            "capture": CaptureFlow,
-            "check": CheckFlow,
-            "files": FilesFlow,
-        }
-        if name in flows:
-            self.shell.start_flow(flows[name](self._world))
+        if name in NAMES:
+            self.shell.start_flow(flow(name, self._world))
         elif name == "task" and self._tasks:
             alive = [task for task in self._tasks if task.alive]
             self.shell.show_task((alive or list(self._tasks))[0])
