@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rescue.core.units import format_size
 from rescue.devices.model import Disk, Layout
-from rescue.image.manifest import Volume
 from rescue.jobs import describe
 from rescue.jobs.places import Filesystem
+
+if TYPE_CHECKING:
+    from rescue.image.manifest import Volume
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rescue.core.errors import Exit
 from rescue.devices.model import Disk
-from rescue.image.manifest import Volume
 from rescue.jobs.tasks import Task
 from rescue.shell.facts import Found, Sight, is_medium
+
+if TYPE_CHECKING:
+    from rescue.image.manifest import Volume
 
 
 def safe(text: str) -> str:

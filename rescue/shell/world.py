@@ -13,19 +13,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rescue.core.errors import ImageDamaged, RescueError
 from rescue.devices.discover import list_disks
 from rescue.devices.model import Disk, Layout
-from rescue.image.manifest import Volume
 from rescue.jobs import describe, held, places, tasks
 from rescue.jobs.marker import MEDIUM
 from rescue.jobs.places import Filesystem
 from rescue.jobs.tasks import Task, TaskWish
-from rescue.restore.bounds import Bounds
 from rescue.shell.facts import Found, MachineFacts, Sight, is_medium
 from rescue.shell.health import is_failing
+
+if TYPE_CHECKING:
+    from rescue.image.manifest import Volume
+    from rescue.restore.bounds import Bounds
 
 _SCAN_SECONDS = 8.0
 _PATIENCE = 60.0
