@@ -234,7 +234,7 @@ def test_an_identity_is_typed_anew_and_a_name_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_target_that_became_another_disk_needs_its_own_identity(tmp_path: Path) -> None:
-    """The same /dev name, another disk: the identity on the screen is what was typed, or nothing."""
+    """The same /dev name, another disk: what is typed must be the identity on the screen."""
     other = replace(MACHINE, serial="OTHER99", model="Other")
     world = World(folder=tmp_path)
 
