@@ -138,13 +138,28 @@ def holds_now(disk: Disk, filesystems: Sequence[Filesystem]) -> list[str]:
 
 def is_half_restored(path: Path) -> bool:
     """Whether a restore onto this disk was interrupted; False where nobody may look."""
+    return half_restored(path) is not None
+
+
+def half_restored(path: Path) -> str | None:
+    """The id of the image of which a half restored disk holds a part, "" where the mark is torn.
+
+    None: no restore onto this disk was interrupted, or nobody may look.
+    """
     from rescue.restore import marker
 
     try:
         with path.open("rb", buffering=0) as file:
-            return marker.is_marked(file.read(marker.SIZE))
+            sector = file.read(marker.SIZE)
     except OSError:
-        return False
+        return None
+    if not marker.is_marked(sector):
+        return None
+    try:
+        found = marker.parse(sector)
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return found.image if found is not None else ""
 
 
 def is_own_layer(disk: Disk) -> bool:

@@ -50,6 +50,7 @@ class Found:
         place: that filesystem in words: ``"STORE" on Elements 25A2``.
         disk_size: of the disk it was made of; 0 while that is not known (locked).
         stored: bytes of its files.
+        id: the image's own id; empty while it is locked.
         why: why it cannot be used; empty when it can.
         locked: it is encrypted, and nothing more is known without its key.
     """
@@ -71,6 +72,7 @@ class Found:
     layout: Layout | None = None
     volumes: tuple[Volume, ...] = ()
     needs: int = 0
+    id: str = ""
 
     @property
     def word(self) -> str:

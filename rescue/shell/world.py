@@ -80,6 +80,9 @@ class World(Protocol):
     def layout(self, disk: Disk) -> Layout | None:
         """How a disk is divided; None when it has no table that can be read."""
 
+    def half_restored(self, disk: Disk) -> str | None:
+        """The id of the image whose restore onto this disk was interrupted; None: none was."""
+
     def estimate(self, disk: Disk) -> Estimate:
         """What a capture of a disk would read."""
 
@@ -205,6 +208,10 @@ class ThisMachine:
             return read_layout(disk)
         except RescueError:
             return None
+
+    def half_restored(self, disk: Disk) -> str | None:
+        """The id of the image whose restore onto this disk was interrupted; None: none was."""
+        return describe.half_restored(disk.path)
 
     def estimate(self, disk: Disk) -> Estimate:
         """What a capture of a disk would read; remembered, because a big disk takes seconds."""
