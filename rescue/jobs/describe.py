@@ -170,6 +170,22 @@ def is_own_layer(disk: Disk) -> bool:
     )
 
 
+def is_view(
+    disk: Disk, sys: Path = Path("/sys/block"), mounts: Path = Path("/proc/mounts")
+) -> bool:
+    """Whether it is a volume of an image that somebody looks into, and no disk of the machine."""
+    if disk.node_type != "loop":
+        return False
+    try:
+        behind = Path((sys / disk.path.name / "loop" / "backing_file").read_text().rstrip("\n"))
+        lines = [line.split(" ") for line in mounts.read_text().splitlines()]
+    except OSError:
+        return False
+    # The kernel writes a space in a name as \040.
+    views = [line[1].replace("\\040", " ") for line in lines if line[2:3] == ["fuse.rescue"]]
+    return any(behind.is_relative_to(view) for view in views)
+
+
 def is_live(path: Path = Path("/run/live/medium")) -> bool:
     """Whether this system was started from rescue media."""
     return path.is_dir()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rescue.core.errors import Exit
 from rescue.devices.model import Disk
+from rescue.jobs import describe
 from rescue.jobs.tasks import Task
 from rescue.shell.facts import Found, Sight, is_medium
 
@@ -141,6 +142,9 @@ def meaning(verb: str, status: int) -> str:
     return known or f"It ended with {status}."
 
 
+_START = "Take out the rescue medium and start the machine."
+
+
 def ending(task: Task) -> list[str]:
     """How a task ended, as sentences: what happened, what it means, what to do now."""
     if task.exit == Exit.COMPLETE:
@@ -148,7 +152,8 @@ def ending(task: Task) -> list[str]:
         if task.verb == "verify" and "--deep" not in task.words:
             said = [_QUICK]
         if task.verb == "restore":
-            said.append("Take out the rescue medium and start the machine.")
+            live = describe.is_live()
+            said.append(_START if live else "Put the disk into its machine and start it.")
         return said
     error, hint = task.failure()
     if task.killed:

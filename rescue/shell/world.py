@@ -122,7 +122,8 @@ class ThisMachine:
             if not settled or time.monotonic() > until or not held.is_looked_at(found):
                 break
             time.sleep(_PAUSE)
-        disks = (d for d in found if d.node_type != "rom" and not describe.is_own_layer(d))
+        ours = (describe.is_own_layer, describe.is_view)
+        disks = (d for d in found if d.node_type != "rom" and not any(our(d) for our in ours))
         return Sight(machine_facts(), tuple(disks), places.list_filesystems())
 
     def images(self, *, wait: bool = False) -> Sequence[Found]:

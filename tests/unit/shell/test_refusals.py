@@ -111,7 +111,7 @@ def test_a_target_of_which_nothing_is_known_is_no_empty_one() -> None:
     made = World(filesystems=(KEEP,))
     made.layouts = {}
     step = asked(RestoreFlow(made), image=IMAGE.word, what="whole")
-    assert step.choices[0].more[0].startswith("nothing that is known on it")
+    assert step.choices[0].more[0].startswith("nothing known on it: it is empty, or")
     step = asked(RestoreFlow(made), image=IMAGE.word, what="whole", target="/dev/sda")
     assert "whatever is there" in step.warnings[0]
     (piece,) = step.bars[0].pieces
