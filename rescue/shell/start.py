@@ -7,6 +7,7 @@ they fail, for whatever reason, the plain mode takes over: never a dead screen.
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ def run(*, plain: bool, contrast: bool, announce: bool) -> int:
             sys.stdout.write(f"\r\nThe screens failed ({type(error).__name__}: {error}).\r\n")
             sys.stdout.write("What was running goes on. Here is the same in lines.\r\n\r\n")
             sys.stdout.flush()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     with _loading():
         from rescue.shell.plain.menu import run as lines
 
@@ -48,9 +51,13 @@ def _loading() -> Iterator[None]:
 
 
 def can_draw() -> bool:
-    """Whether the whole terminal can be drawn on; NO_COLOR takes the colours only."""
+    """Whether the whole terminal can be drawn on; NO_COLOR takes the colours only.
+
+    Lines and bars are drawn with letters that only UTF-8 has; the plain mode is ASCII.
+    """
     dumb = os.environ.get("TERM", "dumb") in ("", "dumb")
-    return not dumb and sys.stdin.isatty() and sys.stdout.isatty()
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return not dumb and utf8 and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _screens(app: object) -> int:
