@@ -5,6 +5,8 @@ tells, by the guest's own clock:
 
 * ``lines``: from the start of the serial shell's process to "rescue shell ready";
 * ``screen``: from the start of the process on the first console to its first drawn screen;
+* ``lines work`` and ``screen work``: seconds of the host's processors that QEMU used meanwhile,
+  which tell more than the clock does where the host has other things to do;
 * with ``--again``, the same two once more in the running system, one after the other: with files
   in memory and, after dropping them, with none.
 
@@ -39,19 +41,27 @@ class Watch(threading.Thread):
 
     def __init__(self, guest: Guest) -> None:
         super().__init__(daemon=True)
+        self._guest = guest
         self._monitor: Monitor = guest.monitor
+        self._worked: list[tuple[float, float]] = []
         self.seen = 0.0
+        self.done = threading.Event()
 
     def run(self) -> None:
         """A look costs a few milliseconds: twice a second does not slow the guest."""
         with tempfile.TemporaryDirectory(prefix="look-") as name:
             picture = Path(name) / "screen.ppm"
-            while not self.seen:
+            while not self.done.wait(0.25):
                 now = time.monotonic()
-                self._monitor.execute("screendump", filename=str(picture))
-                if _is_drawn(picture.read_bytes()):
-                    self.seen = now
-                time.sleep(0.25)
+                self._worked.append((now, self._guest.work))
+                if not self.seen:
+                    self._monitor.execute("screendump", filename=str(picture))
+                    self.seen = now if _is_drawn(picture.read_bytes()) else 0.0
+
+    def work(self, begin: float, end: float) -> float:
+        """Seconds of the host's processors between two moments."""
+        low, high = (min(self._worked, key=lambda one: abs(one[0] - at)) for at in (begin, end))
+        return high[1] - low[1]
 
 
 def _is_drawn(picture: bytes) -> bool:
@@ -74,12 +84,16 @@ def one_start(iso: Path, accelerator: Accelerator, number: int, *, again: bool) 
         guest.expect(media.READY, 60)
         ready = time.monotonic()
         guest.expect(lines.MENU, 60)
-        watch.join(60 * accelerator.patience)
+        while not watch.seen and guest.age < 120 * accelerator.patience:
+            time.sleep(0.1)
+        watch.done.set()
+        watch.join()
         media.root_shell(guest)
         skew = time.monotonic() - float(_ask(guest, "cut -d' ' -f1 /proc/uptime"))
         for name, terminal, at in (("lines", "ttyS0", ready), ("screen", "tty1", watch.seen)):
             began = int(_ask(guest, _STARTED.format(terminal))) / 1e6
             found[f"{name} began"], found[name] = began, at - skew - began
+            found[f"{name} work"] = watch.work(began + skew, at)
         if again:
             found |= _again(guest)
     return found
