@@ -6,13 +6,8 @@ Our own bugs (exit 1) leave a report in the directory for temporary files; its p
 from __future__ import annotations
 
 import os
-import platform
-import shlex
 import signal
 import sys
-import tempfile
-import time
-import traceback
 from types import FrameType
 
 from rescue import __version__
@@ -82,6 +77,12 @@ def tell_bug(error: BaseException) -> Exit:
 
 def save_report(error: BaseException) -> str | None:
     """Write the traceback and what was running to a new private file; its path, or None."""
+    import platform
+    import shlex
+    import tempfile
+    import time
+    import traceback
+
     system = os.uname()
     lines = [
         f"rescue {__version__}, Python {platform.python_version()}",

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from rescue.core import process
 from rescue.core.errors import Exit, RescueError, UsageError
 from rescue.jobs import places
+from rescue.jobs.asked import CMDLINE, Asked, jobs_on_medium, parse_cmdline
 from rescue.jobs.consoles import Consoles, console_nodes
 from rescue.jobs.find import find_patiently, label_patiently
 from rescue.jobs.lines import LineReporter
@@ -28,62 +27,8 @@ from rescue.jobs.marker import MEDIUM, medium_id
 from rescue.jobs.model import Job
 from rescue.jobs.run import JobResult, load, run_job
 
-CMDLINE = Path("/proc/cmdline")
 _RULE = "=" * 72
 _EVERY = 10.0  # a serial line at 9,600 baud must keep up
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the kernel line asks for; ``label`` is empty when it names no job."""
-
-    label: str = ""
-    path: str = ""
-    again: bool = False
-    none: bool = False
-
-
-def parse_cmdline(text: str) -> Asked:
-    """Find the job in a kernel line; the last one named counts, as the kernel does it.
-
-    Raises:
-        UsageError: the job is not written as LABEL:path.
-    """
-    try:
-        words = shlex.split(text)
-    except ValueError:  # a quote that never ends is no reason not to start
-        words = text.split()
-    label = path = ""
-    again = none = False
-    for word in words:
-        key, _, value = word.partition("=")
-        if key == "rescue.job.again":
-            again = value in ("", "1", "yes", "true")
-        if key != "rescue.job":
-            continue
-        none = value in ("", "none")
-        label, colon, path = ("", ":", "") if none else value.partition(":")
-        if not none and (not colon or not label or not path.strip("/")):
-            raise UsageError(
-                f"the kernel line says {word}, which names no job",
-                hint="write rescue.job=LABEL:path",
-            )
-    return Asked(label, path, again, none)
-
-
-def jobs_on_medium(medium: Path = MEDIUM) -> list[Path]:
-    """The job files of the boot medium, in the order of their names."""
-    return sorted((medium / "rescue" / "jobs").glob("*.toml"))
-
-
-def has_job(medium: Path = MEDIUM) -> bool:
-    """Whether this start of the rescue media asks for a job."""
-    try:
-        return medium.is_dir() and bool(
-            parse_cmdline(CMDLINE.read_text()).label or jobs_on_medium(medium)
-        )
-    except (OSError, RescueError):
-        return False
 
 
 def run_boot_jobs(*, dry_run: bool = False, again: bool = False) -> int:

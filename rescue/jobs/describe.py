@@ -138,13 +138,28 @@ def holds_now(disk: Disk, filesystems: Sequence[Filesystem]) -> list[str]:
 
 def is_half_restored(path: Path) -> bool:
     """Whether a restore onto this disk was interrupted; False where nobody may look."""
+    return half_restored(path) is not None
+
+
+def half_restored(path: Path) -> str | None:
+    """The id of the image of which a half restored disk holds a part, "" where the mark is torn.
+
+    None: no restore onto this disk was interrupted, or nobody may look.
+    """
     from rescue.restore import marker
 
     try:
         with path.open("rb", buffering=0) as file:
-            return marker.is_marked(file.read(marker.SIZE))
+            sector = file.read(marker.SIZE)
     except OSError:
-        return False
+        return None
+    if not marker.is_marked(sector):
+        return None
+    try:
+        found = marker.parse(sector)
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return found.image if found is not None else ""
 
 
 def is_own_layer(disk: Disk) -> bool:
@@ -153,6 +168,22 @@ def is_own_layer(disk: Disk) -> bool:
         use.what == "mounted" and use.detail.startswith(("/run/live/", "/usr/lib/live/"))
         for use in disk.uses
     )
+
+
+def is_view(
+    disk: Disk, sys: Path = Path("/sys/block"), mounts: Path = Path("/proc/mounts")
+) -> bool:
+    """Whether it is a volume of an image that somebody looks into, and no disk of the machine."""
+    if disk.node_type != "loop":
+        return False
+    try:
+        behind = Path((sys / disk.path.name / "loop" / "backing_file").read_text().rstrip("\n"))
+        lines = [line.split(" ") for line in mounts.read_text().splitlines()]
+    except OSError:
+        return False
+    # The kernel writes a space in a name as \040.
+    views = [line[1].replace("\\040", " ") for line in lines if line[2:3] == ["fuse.rescue"]]
+    return any(behind.is_relative_to(view) for view in views)
 
 
 def is_live(path: Path = Path("/run/live/medium")) -> bool:

@@ -7,7 +7,6 @@ middle of a restore does not begin again by itself at the next start.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -89,6 +88,8 @@ class Marker:
 
 def medium_id(medium: Path = MEDIUM) -> str:
     """A hash of what describes the boot medium; the same for each start from the same one."""
+    import hashlib  # with it comes libcrypto, and the shell only wants to know MEDIUM
+
     hasher = hashlib.sha256()
     for name in _DESCRIBES:
         try:

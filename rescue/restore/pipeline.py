@@ -140,8 +140,7 @@ class _Run:
         if self.mark is None:
             return
         if self.before is not None:
-            words = "; filesystems were being changed, so all is compared" if self.again else ""
-            self.reporter.note(f"an earlier run was interrupted, this one goes on{words}")
+            self.reporter.note(self._going_on(self.before))
             if not self.again:
                 self.mark = self.before
         elif not self.target.created:
@@ -151,6 +150,16 @@ class _Run:
             if self.target.size > 2 * CHUNK_SIZE:
                 pwrite(self.target, bytes(span), self.target.size - span)
         self._write_mark()
+
+    def _going_on(self, before: Marker) -> str:
+        """What becomes of what an earlier run wrote."""
+        words = "an earlier run was interrupted, this one"
+        if self.again:
+            return f"{words} goes on; filesystems were being changed, so all is compared"
+        if not before.behind:
+            return f"{words} begins again: that was in its first seconds"
+        share = self._covered_before(before.behind) / max(1, self.plan.bytes)
+        return f"{words} goes on at {share:.0%}"
 
     def _write_mark(self) -> None:
         assert self.mark is not None

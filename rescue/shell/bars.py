@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rescue.core.units import format_size
 from rescue.devices.model import Disk, Layout
-from rescue.image.manifest import Volume
 from rescue.jobs.places import Filesystem
+
+if TYPE_CHECKING:
+    from rescue.image.manifest import Volume
 
 LEVELS = " ▄█"
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rescue.core.units import format_size
 from rescue.devices.model import Disk, Layout
-from rescue.image.manifest import Volume
 from rescue.jobs import describe
 from rescue.jobs.places import Filesystem
 from rescue.restore.bounds import Bounds
+
+if TYPE_CHECKING:
+    from rescue.image.manifest import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Found:
         place: that filesystem in words: ``"STORE" on Elements 25A2``.
         disk_size: of the disk it was made of; 0 while that is not known (locked).
         stored: bytes of its files.
+        id: the image's own id; empty while it is locked.
         why: why it cannot be used; empty when it can.
         locked: it is encrypted, and nothing more is known without its key.
     """
@@ -69,6 +73,7 @@ class Found:
     layout: Layout | None = None
     volumes: tuple[Volume, ...] = ()
     needs: int = 0
+    id: str = ""
 
     @property
     def word(self) -> str:
@@ -170,3 +175,11 @@ def likeliest(images: Sequence[Found], sight: Sight) -> list[Found]:
 def is_of_this_machine(found: Found, sight: Sight) -> bool:
     """Whether an image was made of a disk that is in this machine now."""
     return bool(found.disk_serial) and any(d.serial == found.disk_serial for d in sight.disks)
+
+
+def place_words(filesystem: Filesystem, sight: Sight) -> str:
+    """``STORE (sdb1, Elements 25A2)``: a place as a person knows it."""
+    disk = next((d for d in sight.disks if d.path == filesystem.disk), None)
+    name = filesystem.label or filesystem.partition_label or filesystem.kind
+    model = disk.model or disk.transport if disk else ""
+    return f"{name} ({', '.join(filter(None, (filesystem.node.name, model)))})"

@@ -82,6 +82,7 @@ def describe(
                 layout=_layout(image),
                 volumes=manifest.volumes,
                 needs=len(image.chain) - 1,
+                id=image.image_id,
             )
     except ImageLocked:
         return Found(node, name, place, made=_changed(path), locked=True, sealed=True)

@@ -6,8 +6,12 @@ they fail, for whatever reason, the plain mode takes over: never a dead screen.
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rescue.shell.terminal import is_capable
 
@@ -17,8 +21,9 @@ def run(*, plain: bool, contrast: bool, announce: bool) -> int:
     if not plain and not announce and can_draw():
         # Before Textual is imported: a serial line and an old console show no half steps.
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
-        from rescue.shell.screens.app import RescueApp
-        from rescue.shell.world import ThisMachine
+        with _loading():
+            from rescue.shell.screens.app import RescueApp
+            from rescue.shell.world import ThisMachine
 
         try:
             return _screens(RescueApp(ThisMachine(), contrast=contrast))
@@ -26,15 +31,33 @@ def run(*, plain: bool, contrast: bool, announce: bool) -> int:
             sys.stdout.write(f"\r\nThe screens failed ({type(error).__name__}: {error}).\r\n")
             sys.stdout.write("What was running goes on. Here is the same in lines.\r\n\r\n")
             sys.stdout.flush()
-    from rescue.shell.plain.menu import run as lines
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    with _loading():
+        from rescue.shell.plain.menu import run as lines
 
     return lines(plain=plain or not is_capable(), announce=announce)
 
 
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Import without a look for garbage: what is imported stays, and a slow machine waits."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def can_draw() -> bool:
-    """Whether the whole terminal can be drawn on; NO_COLOR takes the colours only."""
+    """Whether the whole terminal can be drawn on; NO_COLOR takes the colours only.
+
+    Lines and bars are drawn with letters that only UTF-8 has; the plain mode is ASCII.
+    """
     dumb = os.environ.get("TERM", "dumb") in ("", "dumb")
-    return not dumb and sys.stdin.isatty() and sys.stdout.isatty()
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return not dumb and utf8 and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _screens(app: object) -> int:

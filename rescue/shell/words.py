@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rescue.core.errors import Exit
 from rescue.devices.model import Disk
-from rescue.image.manifest import Volume
+from rescue.jobs import describe
 from rescue.jobs.tasks import Task
 from rescue.shell.facts import Found, Sight, is_medium
+
+if TYPE_CHECKING:
+    from rescue.image.manifest import Volume
 
 
 def safe(text: str) -> str:
@@ -134,6 +138,9 @@ def meaning(verb: str, status: int) -> str:
     return known or f"It ended with {status}."
 
 
+_START = "Take out the rescue medium and start the machine."
+
+
 def ending(task: Task) -> list[str]:
     """How a task ended, as sentences: what happened, what it means, what to do now."""
     if task.exit == Exit.COMPLETE:
@@ -141,7 +148,8 @@ def ending(task: Task) -> list[str]:
         if task.verb == "verify" and "--deep" not in task.words:
             said = [_QUICK]
         if task.verb == "restore":
-            said.append("Take out the rescue medium and start the machine.")
+            live = describe.is_live()
+            said.append(_START if live else "Put the disk into its machine and start it.")
         return said
     error, hint = task.failure()
     if task.killed:

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Protocol
 from rescue.core.errors import ImageDamaged, RescueError, TargetRefused
 from rescue.devices.discover import list_disks
 from rescue.devices.model import Disk, Layout
-from rescue.image.manifest import Volume
 from rescue.jobs import describe, held, places, tasks
 from rescue.jobs.marker import MEDIUM
 from rescue.jobs.places import Filesystem
 from rescue.jobs.tasks import Task, TaskWish
-from rescue.restore.bounds import Bounds
 from rescue.shell import settings as kept
-from rescue.shell.facts import Found, MachineFacts, Sectors, Sight, is_medium
+from rescue.shell.facts import Found, MachineFacts, Sectors, Sight, is_medium, place_words
 from rescue.shell.health import is_failing
 from rescue.shell.settings import Settings
 
 if TYPE_CHECKING:
+    from rescue.image.manifest import Volume
     from rescue.image.reader import Image
+    from rescue.restore.bounds import Bounds
 
 _SCAN_SECONDS = 8.0
 _PATIENCE = 60.0
@@ -86,6 +86,9 @@ class World(Protocol):
     def layout(self, disk: Disk) -> Layout | None:
         """How a disk is divided; None when it has no table that can be read."""
 
+    def half_restored(self, disk: Disk) -> str | None:
+        """The id of the image whose restore onto this disk was interrupted; None: none was."""
+
     def estimate(self, disk: Disk) -> Estimate:
         """What a capture of a disk would read."""
 
@@ -130,7 +133,8 @@ class ThisMachine:
             if not settled or time.monotonic() > until or not held.is_looked_at(found):
                 break
             time.sleep(_PAUSE)
-        disks = (d for d in found if d.node_type != "rom" and not describe.is_own_layer(d))
+        ours = (describe.is_own_layer, describe.is_view)
+        disks = (d for d in found if d.node_type != "rom" and not any(our(d) for our in ours))
         return Sight(machine_facts(), tuple(disks), places.list_filesystems())
 
     def images(self, *, wait: bool = False) -> Sequence[Found]:
@@ -225,6 +229,10 @@ class ThisMachine:
         except RescueError:
             return None
 
+    def half_restored(self, disk: Disk) -> str | None:
+        """The id of the image whose restore onto this disk was interrupted; None: none was."""
+        return describe.half_restored(disk.path)
+
     def estimate(self, disk: Disk) -> Estimate:
         """What a capture of a disk would read; remembered, because a big disk takes seconds."""
         key = (str(disk.path), disk.identity)
@@ -315,14 +323,6 @@ def _estimate(disk: Disk) -> Estimate:
     inside = sum(volume.captured for volume in plan.volumes)
     outside = max(0, plan.allocated - inside)
     return Estimate(outside, plan.volumes, plan.layout, "", is_failing(disk.path))
-
-
-def place_words(filesystem: Filesystem, sight: Sight) -> str:
-    """``STORE (sdb1, Elements 25A2)``: a place as a person knows it."""
-    disk = next((d for d in sight.disks if d.path == filesystem.disk), None)
-    name = filesystem.label or filesystem.partition_label or filesystem.kind
-    model = disk.model or disk.transport if disk else ""
-    return f"{name} ({', '.join(filter(None, (filesystem.node.name, model)))})"
 
 
 def data_partition(sight: Sight) -> Filesystem | None:

@@ -7,6 +7,7 @@ the test: ``with Guest(...)`` ends it, and the kernel does if the test itself is
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -110,6 +111,13 @@ class Guest:
                 time.sleep(0.02)
             self._monitor = Monitor(self._room / "qmp")
         return self._monitor
+
+    @property
+    def work(self) -> float:
+        """Seconds of the host's processors that QEMU has used; a busy host changes them little."""
+        assert self._qemu is not None, "the guest was not started"
+        stat = Path(f"/proc/{self._qemu.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def age(self) -> float:

@@ -19,6 +19,7 @@ from rescue.devices.discover import inspect as inspect_disk
 from rescue.devices.table import read_layout
 from tests.boot import inspect, media
 from tests.boot.guest import Guest
+from tests.boot.lines import choose, run_to, to_menu, type_it
 from tests.boot.qemu import Accelerator, Drive, Firmware, Interface, Machine
 from tests.boot.screen import Screen
 
@@ -96,28 +97,6 @@ def confirm_blank(screen: Screen) -> None:
     screen.type("BLANK01")
 
 
-def choose(guest: Guest, title: str, words: str) -> None:
-    """In lines: answer the question ``title`` with the number of the choice that says ``words``."""
-    guest.expect(rf": {re.escape(title)}", 60)
-    choice = guest.expect(rf"\n +(\d+)  [^\n]*(?:\n {{6}}[^\n]*)*?{words}", 60)
-    guest.expect("Type a number: ", 60)
-    guest.send(f"{choice[1]}\r")
-
-
-def type_it(guest: Guest, title: str, text: str) -> None:
-    """In lines: answer a question with a text."""
-    guest.expect(rf": {re.escape(title)}", 60)
-    guest.expect("Type it, or 0 to go back[^:]*: ", 60)
-    guest.send(f"{text}\r")
-
-
-def to_menu(guest: Guest) -> None:
-    """In lines: from the end of something back to the menu."""
-    guest.expect("Press Enter for the menu", 60)
-    guest.send("\r")
-    guest.expect("Type a number and press Enter", 60)
-
-
 def again_in_lines(guest: Guest) -> None:
     """On the serial line: what changed, its proof, both onto a larger disk, and off."""
     guest.send("2\r")
@@ -128,10 +107,10 @@ def again_in_lines(guest: Guest) -> None:
     choose(guest, "How small?", "")
     choose(guest, "In one file?", "Yes")
     type_it(guest, "How shall it be called?", "images/lines")
-    guest.expect("The image is made", 90, never="What to do:")
+    run_to(guest, "The image is made", 90)
     guest.expect("Check the image now", 30)
     guest.send("\r")
-    guest.expect("The image is whole", 60, never="What to do:")
+    run_to(guest, "The image is whole", 60)
     to_menu(guest)
 
     guest.send("1\r")
@@ -140,7 +119,7 @@ def again_in_lines(guest: Guest) -> None:
     choose(guest, "Onto which disk?", "serial LARGE01")
     choose(guest, "This disk is larger: who gets the room?", "Make partition 1")
     type_it(guest, "Before anything is erased", "LARGE01")
-    guest.expect("The disk is restored", 120, never="What to do:")
+    run_to(guest, "The disk is restored", 120)
     guest.expect("Start the machine now", 30)
     guest.send("\r")
     to_menu(guest)

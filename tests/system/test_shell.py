@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pytest
 
 from rescue.core.process import run
 from rescue.core.units import MIB
-from rescue.jobs import runtime, tasks
+from rescue.jobs import describe, runtime, tasks
 from rescue.shell.browser import opened
 from rescue.shell.flows.base import Answer, Ask, Flow, Ready
 from rescue.shell.flows.files import CopyFlow, FilesFlow
@@ -237,6 +237,47 @@ def test_onto_a_smaller_disk_and_a_larger_one(pc: Pc, tmp_path: Path) -> None:
                 finish(world, walk(flow, **answers, identity=str(node)))
             assert _lengths(target) == planned
             _check_data(pc, target, tmp_path)
+
+
+def test_once_more_goes_on_with_a_restore_that_was_stopped(pc: Pc, tmp_path: Path) -> None:
+    """The disk is offered first and says why; the command is the same to the letter."""
+    world, target, other = ThisMachine(), tmp_path / "target", tmp_path / "other"
+    for path in (other, target):
+        with path.open("wb") as file:
+            file.truncate(pc.disk.stat().st_size)
+    with ExitStack() as stack:
+        kept = stack.enter_context(loop(pc.store))
+        stack.enter_context(mounted(kept, tmp_path / "mnt"))
+        nodes = [stack.enter_context(loop(path)) for path in (other, target)]
+        looked(world)
+        answers = {"image": f"{kept}:pc.rescue", "what": "whole", "target": str(nodes[1])}
+        ready = walk(RestoreFlow(world), **answers, identity=str(nodes[1]))
+        _stop_in_the_middle(world, ready, nodes[1])
+        kept_answers = {name: answers[name] for name in ready.keep if name in answers}
+        step = RestoreFlow(world).step(kept_answers)
+        assert isinstance(step, Ask)
+        assert (step.name, step.choices[0].value) == ("target", str(nodes[1]))
+        assert "goes on where it stopped" in step.choices[0].more[0]
+        again = walk(RestoreFlow(world), **answers, identity=str(nodes[1]))
+        assert again.wish == ready.wish
+        task = finish(world, again)
+        assert any("an earlier run was interrupted" in one for one in task.state["notes"])
+    _check_data(pc, target, tmp_path)
+
+
+def _stop_in_the_middle(world: ThisMachine, ready: Ready, node: Path) -> None:
+    """Start a restore and stop it once it has begun to write."""
+    assert ready.wish is not None
+    task = world.start(ready.wish)
+    until = time.monotonic() + 90
+    while describe.half_restored(node) is None and time.monotonic() < until:
+        time.sleep(0.002)
+    tasks.stop(task)
+    while task.alive and time.monotonic() < until:
+        time.sleep(0.05)
+        task = tasks.find(task.id)
+    assert task.exit != 0, "it was too quick to be stopped"
+    assert describe.half_restored(node)
 
 
 def _lengths(disk: Path) -> list[int]:

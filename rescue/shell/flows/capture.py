@@ -12,11 +12,11 @@ from rescue.devices.model import Disk
 from rescue.jobs import describe
 from rescue.jobs.tasks import TaskWish
 from rescue.shell import bars
-from rescue.shell.facts import Found, Sight, is_medium, likeliest
+from rescue.shell.facts import Found, Sight, is_medium, likeliest, place_words
 from rescue.shell.flows import parts
 from rescue.shell.flows.base import Answer, Answers, Ask, Choice, Ready, one
 from rescue.shell.words import source_warnings
-from rescue.shell.world import World, place_words
+from rescue.shell.world import World
 
 # Compressed images have been about a third of what was read; half of it is promised.
 _SHRINKS = 2

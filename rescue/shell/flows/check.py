@@ -60,7 +60,8 @@ def _ask_level(image: Found) -> Ask:
                 "Deep" + _takes(deep),
                 (
                     "Every piece is unpacked and compared with what was read from the disk.",
-                    "Proves that all of it can be brought back. An encrypted one needs its key.",
+                    "Proves that all of it can be brought back."
+                    + (" Its passphrase is needed." if image.sealed else ""),
                 ),
             ),
             Choice(
@@ -79,5 +80,7 @@ def _takes(seconds: float) -> str:
     """A guess is told in whole minutes: nobody believes its seconds."""
     if not seconds:
         return ""
+    if seconds < 45:
+        return ": less than a minute"
     minutes = max(1, round(seconds / 60))
     return f": about {plural(minutes, 'minute') if minutes < 90 else format_duration(seconds)}"

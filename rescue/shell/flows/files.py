@@ -9,10 +9,10 @@ from pathlib import Path
 from rescue.core.errors import RescueError
 from rescue.core.units import format_size, plural
 from rescue.jobs.tasks import TaskWish
-from rescue.shell.facts import Sight, is_medium, likeliest
+from rescue.shell.facts import Sight, is_medium, likeliest, place_words
 from rescue.shell.flows import parts
 from rescue.shell.flows.base import Answer, Answers, Ask, Choice, Ready, one
-from rescue.shell.world import World, place_words
+from rescue.shell.world import World
 
 
 class FilesFlow:

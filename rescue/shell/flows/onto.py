@@ -19,6 +19,8 @@ from rescue.shell.sizes import Way
 from rescue.shell.words import partition_refusal, target_refusal
 from rescue.shell.world import World
 
+_GOES_ON = "a restore of this very image stopped on it: the same one goes on where it stopped"
+_HALF = "half restored from another image: it cannot be used as it is"
 _INTO = "not divided like the disk of the image: you choose one of its partitions next"
 
 
@@ -104,7 +106,8 @@ def _words_of(disk: Disk) -> str:
 def ask_target(world: World, sight: Sight, onto: Onto) -> Ask:
     """Onto which disk; those that the command would refuse say why."""
     image = onto.image
-    choices = []
+    choices: list[Choice] = []
+    half: set[str] = set()
     for disk in sight.disks:
         refused, more = target_refusal(disk, image, sight), ""
         if not refused and onto.chosen:
@@ -119,14 +122,19 @@ def ask_target(world: World, sight: Sight, onto: Onto) -> Ask:
             if found and onto.other(disk):
                 more = "; ".join(filter(None, (more, onto.sector_words(disk))))
         choice = parts.disk_choice(disk, sight, refused)
+        if (stopped := world.half_restored(disk)) is not None:
+            mine = stopped == image.id and not onto.chosen
+            choice = replace(choice, more=(_GOES_ON if mine else _HALF,))
+            half |= {str(disk.path)} if mine else set()
         choices.append(replace(choice, more=(*choice.more, more)) if more else choice)
-    # The disk that the image was made of is what a person nearly always means.
+    # The disk that the image was made of is what a person nearly always means; but before it one
+    # on which this very restore has begun already.
     same = {
         str(disk.path)
         for disk in sight.disks
         if image.disk_serial and disk.serial == image.disk_serial
     }
-    choices.sort(key=lambda choice: (bool(choice.refused), choice.value not in same))
+    choices.sort(key=lambda c: (bool(c.refused), c.value not in half, c.value not in same))
     what = "Only these partitions change." if onto.chosen else "Everything on it will be lost."
     return Ask(
         "target",

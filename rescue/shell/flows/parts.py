@@ -14,7 +14,7 @@ from rescue.shell.facts import Found, Sight, is_of_this_machine, likeliest
 from rescue.shell.flows.base import Answer, Answers, Ask, Choice, many, one
 from rescue.shell.world import World
 
-NOTHING = "nothing that is known on it: empty, or in a way that cannot be told from here"
+NOTHING = "nothing known on it: it is empty, or its content is of an unknown kind"
 NO_IMAGES = (
     "No image was found. Plug in the disk or stick that holds one, wait a few seconds, go back and "
     "look again. Images are files that end in .rescue."
@@ -108,7 +108,11 @@ def numbers(answers: Answers) -> tuple[int, ...]:
 def disk_choice(disk: Disk, sight: Sight, refused: str = "") -> Choice:
     """A disk to choose from, with what is on it."""
     held = [describe.volume_words(one) for one in sight.volumes(disk)]
-    more = ["; ".join(held[:4]) + (" ..." if len(held) > 4 else "")] if held else [NOTHING]
+    if held:
+        more = ["; ".join(held[:4]) + (" ..." if len(held) > 4 else "")]
+    else:
+        # A use that refuses it is told once.
+        more = describe.use_words(disk) or [NOTHING] if not refused else []
     return Choice(str(disk.path), describe.disk_words(disk), tuple(more), refused)
 
 

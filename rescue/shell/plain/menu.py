@@ -7,17 +7,14 @@ from dataclasses import replace
 
 from rescue import __version__
 from rescue.core.errors import Exit, RescueError
-from rescue.jobs.boot import has_job
+from rescue.jobs.asked import has_job
 from rescue.jobs.tasks import Task
 from rescue.shell import actions, keyboard
 from rescue.shell.bars import of_disk
 from rescue.shell.bars import plain as plain_bar
 from rescue.shell.facts import Sight, is_medium
-from rescue.shell.flows.base import Answer, Flow, Ready
-from rescue.shell.flows.capture import CaptureFlow
-from rescue.shell.flows.check import CheckFlow
-from rescue.shell.flows.files import FilesFlow
-from rescue.shell.flows.restore import RestoreFlow
+from rescue.shell.flows.base import Answer, Ready
+from rescue.shell.flows.by_name import flow as flow_of
 from rescue.shell.plain import following
 from rescue.shell.plain.asking import run_flow, tell
 from rescue.shell.terminal import WIDTH, Back, Gone, Menu, Option, Terminal, take_signals
@@ -149,10 +146,10 @@ def _do(terminal: Terminal, world: ThisMachine, action: Action) -> None:
 def _actions(world: ThisMachine) -> list[tuple[str, Action]]:
     """The menu. 5 and 7 keep their numbers: people and programs have learnt them."""
     known: list[tuple[str, Action]] = [
-        ("Bring this machine back from an image", _flow(RestoreFlow)),
-        ("Make an image of a disk", _flow(CaptureFlow)),
-        ("Check an image", _flow(CheckFlow)),
-        ("Get files out of an image or a disk", _flow(FilesFlow)),
+        ("Bring this machine back from an image", _flow("restore")),
+        ("Make an image of a disk", _flow("capture")),
+        ("Check an image", _flow("check")),
+        ("Get files out of an image or a disk", _flow("files")),
         ('Root shell ("exit" comes back here)', _root_shell),
         ("Restart the machine", lambda terminal, _world: _leave(terminal, "reboot")),
         ("Switch the machine off", lambda terminal, _world: _leave(terminal, "poweroff")),
@@ -173,11 +170,11 @@ def _tasks(world: ThisMachine) -> list[Task]:
         return []
 
 
-def _flow(kind: Callable[[ThisMachine], Flow]) -> Action:
+def _flow(name: str) -> Action:
     """What a menu entry does that is a flow."""
 
     def do(terminal: Terminal, world: ThisMachine) -> None:
-        flow = kind(world)
+        flow = flow_of(name, world)
         terminal.title(flow.title)
         for line in world.scan(world.sight()):
             terminal.say(line)

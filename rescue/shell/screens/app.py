@@ -24,6 +24,7 @@ class RescueApp(App[None]):
     Attributes:
         failure: what ended it, when that was no person.
         held: threads that keep images open, and the event that ends each.
+        seen: tasks whose end was shown.
     """
 
     ENABLE_COMMAND_PALETTE = False
@@ -42,6 +43,7 @@ class RescueApp(App[None]):
         self.world = world
         self.colour = not contrast and not self.no_color
         self.failure: Exception | None = None
+        self.seen: set[str] = set()
         self.held: list[tuple[threading.Event, threading.Thread]] = []
         ScrollBar.renderer = style.PlainScrollBar
 

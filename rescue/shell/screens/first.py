@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -16,14 +16,13 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from rescue import __version__
-from rescue.core.errors import RescueError
+from rescue.core.errors import Exit, RescueError
 from rescue.core.units import plural
 from rescue.jobs import describe
 from rescue.jobs.tasks import Task
 from rescue.shell import actions
 from rescue.shell.bars import of_disk
 from rescue.shell.facts import Found, Sight, is_medium, likeliest
-from rescue.shell.flows.base import Flow
 from rescue.shell.screens.style import bar_text, heading
 from rescue.shell.words import safe
 from rescue.shell.world import World
@@ -58,6 +57,8 @@ class FirstScreen(Screen[None]):
         self._world = world
         self._sight: Sight | None = None
         self._looked = ""
+        self._turn = 0
+        self._begun: set[str] = set()
         self._plugged = ""
         self._recalled = False
         self._unsaid: Timer | None = None
@@ -96,8 +97,10 @@ class FirstScreen(Screen[None]):
         self._draw()
 
     def action_look(self) -> None:
-        """Look at the disks, then for images on them."""
-        self.run_worker(self._look, thread=True, exclusive=True, exit_on_error=False)
+        """Look at the disks, then for images on them; what an earlier look still finds is old."""
+        self._turn += 1
+        turn = self._turn
+        self.run_worker(lambda: self._look(turn), thread=True, exclusive=True, exit_on_error=False)
 
     def action_scroll(self, pages: int) -> None:
         """Scroll the disks and images."""
@@ -108,30 +111,34 @@ class FirstScreen(Screen[None]):
         """Leave; on the rescue media the shell comes back by itself."""
         self.app.exit(return_code=0)
 
-    def _look(self) -> None:
+    def _look(self, turn: int) -> None:
         """In a thread of its own: lsblk and mounts take their time."""
         try:
             sight = self._world.sight()
         except RescueError as error:
-            self.app.call_from_thread(self._cannot_look, error.message)
+            self.app.call_from_thread(self._cannot_look, turn, error.message)
             return
-        self._sight = sight
-        self.app.call_from_thread(self._draw)
+        self.app.call_from_thread(self._found, turn, "", sight)
         if not self._recalled:
             self._recalled = True
             if actions.ask_keyboard(self._world):
                 self.app.call_from_thread(self._ask_keyboard)
             actions.keep_logs(self._world)
+        looked = ""
         try:
-            for line in self._world.scan(sight):
-                self._looked = line
-                self.app.call_from_thread(self._draw)
+            for looked in self._world.scan(sight):
+                self.app.call_from_thread(self._found, turn, looked)
         except RescueError as error:
-            self._looked = f"Looking for images failed: {error.message}."
+            looked = f"Looking for images failed: {error.message}."
         else:
-            if self._looked.endswith("..."):
-                self._looked = ""
-        self.app.call_from_thread(self._draw)
+            looked = "" if looked.endswith("...") else looked
+        self.app.call_from_thread(self._found, turn, looked)
+
+    def _found(self, turn: int, looked: str, sight: Sight | None = None) -> None:
+        if turn == self._turn:
+            self._looked = looked
+            self._sight = sight or self._sight
+            self._draw()
 
     def promise_again(self, seconds: float = _SAID_FOR) -> None:
         """Put the promise back once what was said in its place has been read."""
@@ -149,8 +156,9 @@ class FirstScreen(Screen[None]):
         if self.app.screen is self:
             self.app.push_screen(KeyboardScreen(first=True))
 
-    def _cannot_look(self, why: str) -> None:
-        self.query_one("#disks", Static).update(f"The disks cannot be listed: {why}.")
+    def _cannot_look(self, turn: int, why: str) -> None:
+        if turn == self._turn:
+            self.query_one("#disks", Static).update(f"The disks cannot be listed: {why}.")
 
     def _tick(self) -> None:
         """Once a second: a disk plugged in or pulled out, a task that goes on."""
@@ -168,10 +176,14 @@ class FirstScreen(Screen[None]):
         from rescue.shell.plain.following import progress_line
 
         running = [task for task in self._tasks if task.alive]
+        self._begun.update(task.id for task in running)
+        ended = [t for t in self._tasks if t.id in self._begun - self.shell.seen and not t.alive]
         busy = self.query_one("#busy", Static)
         lines = [f" RUNNING: {task.title or task.command}" for task in running[:1]]
         lines += [f" {progress_line(task)}" for task in running[:1]]
-        busy.set_class(bool(running), "shown")
+        if ended and not running:
+            lines = [f" ENDED: {ended[0].title or ended[0].command}", f" {_ended_words(ended[0])}"]
+        busy.set_class(bool(lines), "shown")
         busy.update(Text(safe("\n".join(lines))))
         menu = self.query_one("#menu", OptionList)
         if (menu.option_count > len(_CHOICES)) != bool(self._tasks):
@@ -193,20 +205,11 @@ class FirstScreen(Screen[None]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A choice was made."""
-        from rescue.shell.flows.capture import CaptureFlow
-        from rescue.shell.flows.check import CheckFlow
-        from rescue.shell.flows.files import FilesFlow
-        from rescue.shell.flows.restore import RestoreFlow
+        from rescue.shell.flows.by_name import NAMES, flow
 
         name = str(event.option.id)
-        flows: dict[str, Callable[[World], Flow]] = {
-            "restore": RestoreFlow,
-            "capture": CaptureFlow,
-            "check": CheckFlow,
-            "files": FilesFlow,
-        }
-        if name in flows:
-            self.shell.start_flow(flows[name](self._world))
+        if name in NAMES:
+            self.shell.start_flow(flow(name, self._world))
         elif name == "task" and self._tasks:
             alive = [task for task in self._tasks if task.alive]
             self.shell.show_task((alive or list(self._tasks))[0])
@@ -214,6 +217,15 @@ class FirstScreen(Screen[None]):
             from rescue.shell.screens.tools import ToolsScreen
 
             self.app.push_screen(ToolsScreen())
+
+
+def _ended_words(task: Task) -> str:
+    """How a task ended that nobody watched."""
+    if task.exit == Exit.COMPLETE:
+        return 'It ended well. "Show the task" tells more.'
+    if task.exit == Exit.UNREADABLE:
+        return 'It ended; some sectors could not be read. "Show the task" tells more.'
+    return 'It did NOT end well. "Show the task" tells why, and what to do.'
 
 
 def _options(task: bool) -> list[Option]:

@@ -1,12 +1,15 @@
 """One screen for every question of every flow: what to know, what to choose, why something is not.
 
 Whatever asks the machine (the next question, whether an answer will do) runs in a thread; keys
-are answered meanwhile, and Esc leads back at every step.
+are answered meanwhile, and Esc leads back at every step. Each such look has a number, and what
+comes of one that a key has overtaken is dropped: an answer is always to what stood on the screen.
 """
 
 from __future__ import annotations
 
 import textwrap
+import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.segment import Segment
@@ -36,6 +39,8 @@ _KEYS = {
     "read": " Enter {go}   Esc back",
 }
 _INDENT = "     "
+CALM = 0.4
+"""Seconds that a warning stands before Enter passes it: one pressed twice does not skip it."""
 _BUTTON = 4  # segments that Textual draws before a choice: two sides, an X always, a space
 
 
@@ -74,8 +79,11 @@ class FlowScreen(Screen[None]):
         self._flow = flow
         self._answers: dict[str, Answer] = dict(answers or {})
         self._order: list[str] = list(self._answers)
+        self._given: dict[str, Answer] = {}
         self._step: Ask | None = None
         self._busy = False
+        self._turn = 0
+        self._shown = 0.0
 
     @property
     def shell(self) -> RescueApp:
@@ -103,31 +111,56 @@ class FlowScreen(Screen[None]):
         self._ask()
 
     def on_resize(self) -> None:
-        """Bars fill the new width."""
-        if self._step is not None:
-            self._draw_bars(self._step)
+        """Bars and choices fill the new width."""
+        step = self._step
+        if step is None:
+            return
+        self._draw_head(step)
+        self._draw_bars(step)
+        if step.kind == "one":
+            for listed in self.query(OptionList):
+                for number, choice in enumerate(step.choices[: listed.option_count]):
+                    text = _text(choice, self._width())
+                    listed.replace_option_prompt_at_index(number, text)
+
+    def _width(self) -> int:
+        return max(30, self.size.width - 4)
+
+    def _away(self, work: Callable[[int], None]) -> None:
+        """Let a thread look at the machine; what an earlier one finds is dropped from now on."""
+        self._turn += 1
+        turn = self._turn
+        self._say("Looking ...")
+        self.run_worker(lambda: work(turn), thread=True, exclusive=True, exit_on_error=True)
+
+    def _later(self, turn: int, call: Callable[..., Any], *words: Any) -> None:
+        """Something on the thread that answers keys, called from another one."""
+        in_turn: Callable[..., Any] = self._in_turn
+        self.app.call_from_thread(in_turn, turn, call, *words)
+
+    async def _in_turn(self, turn: int, call: Callable[..., Any], *words: Any) -> None:
+        if turn != self._turn or not self.is_attached:
+            return
+        done = call(*words)
+        if isinstance(done, Awaitable):
+            await done
 
     def _ask(self) -> None:
         """Find the next question, away from the keys."""
         self._busy = True
-        self._say("Looking ...")
         answers = dict(self._answers)
 
-        def find() -> None:
+        def find(turn: int) -> None:
             try:
                 step = self._flow.step(answers)
             except RescueError as error:
-                self._later(self._failed, error)
+                self._later(turn, self._failed, error)
                 return
-            self._later(self._show, step)
+            self._later(turn, self._show, step)
 
-        self.run_worker(find, thread=True, exclusive=True, exit_on_error=True)
+        self._away(find)
 
-    def _later(self, call: Any, *words: Any) -> None:
-        """Something on the thread that answers keys, called from another one."""
-        self.app.call_from_thread(call, *words)
-
-    async def _failed(self, error: RescueError) -> None:
+    def _failed(self, error: RescueError) -> None:
         """The machine could not be asked: take the last answer back and say why."""
         self._busy = False
         words = f"That did not work: {error.message}." + (f" {error.hint}." if error.hint else "")
@@ -139,19 +172,19 @@ class FlowScreen(Screen[None]):
         self._say(words)
 
     async def _show(self, step: Ask | Ready) -> None:
-        if not self.is_mounted:
-            return
-        self._busy = False
         if isinstance(step, Ready):
+            # Busy until another screen is there: Enter pressed twice starts one task.
             try:
                 self.shell.ready(step, self._flow, dict(self._answers))
             except RescueError as error:
-                await self._failed(error)
+                self._failed(error)
             return
+        self._busy = False
+        self._shown = time.monotonic()
+        same = self._step is not None and self._step.name == step.name
         self._step = step
         self._say("")
-        title = f" {self._flow.title} - step {len(self._order) + 1}: {step.title}"
-        self.query_one("#head", Static).update(Text(safe(title), no_wrap=True, overflow="ellipsis"))
+        self._draw_head(step)
         self.query_one("#warnings", Static).update(safe("\n\n".join(step.warnings)))
         intro = [*step.intro, *([step.nothing] if step.nothing and not step.choices else [])]
         self.query_one("#intro", Static).update(safe("\n".join(intro)))
@@ -160,23 +193,33 @@ class FlowScreen(Screen[None]):
         self._draw_bars(step)
         keys = _KEYS[step.kind].format(go=step.go[:1].lower() + step.go[1:])
         self.query_one("#keys", Static).update(keys)
-        await self._show_answers(step)
+        await self._show_answers(step, again=same)
+
+    def _draw_head(self, step: Ask) -> None:
+        """Which question of which flow; where there is no room for both, the question."""
+        long = f" {self._flow.title} - step {len(self._order) + 1}: {step.title}"
+        title = safe(long if len(long) < self.size.width else f" {step.title}")
+        self.query_one("#head", Static).update(Text(title, no_wrap=True, overflow="ellipsis"))
 
     def _draw_bars(self, step: Ask) -> None:
-        width = max(30, self.size.width - 4)
-        drawn = bars_text(step.bars, width, colour=self.shell.colour)
+        drawn = bars_text(step.bars, self._width(), colour=self.shell.colour)
         self.query_one("#bars", Static).update(drawn)
 
-    async def _show_answers(self, step: Ask) -> None:
+    async def _show_answers(self, step: Ask, *, again: bool) -> None:
+        """The ways to answer; what was chosen before, or pointed at, still is."""
         box = self.query_one("#answers", Vertical)
+        before = self._given.get(step.name)
+        if again and step.kind == "one":
+            for listed in self.query(OptionList):
+                pointed = listed.highlighted_option
+                before = str(pointed.id) if pointed else before
         await box.remove_children()
-        before = self._answers.get(step.name)
         if step.kind == "one":
-            width = max(40, self.size.width - 4)
-            options = OptionList(*(_option(choice, width) for choice in step.choices))
+            options = OptionList(*(_option(choice, self._width()) for choice in step.choices))
             await box.mount(options)
-            first = next((i for i, c in enumerate(step.choices) if not c.refused), None)
-            options.highlighted = first
+            free = [number for number, c in enumerate(step.choices) if not c.refused]
+            same = [number for number in free if step.choices[number].value == before]
+            options.highlighted = next(iter(same or free), None)
             options.focus()
         elif step.kind == "many":
             marked = before if isinstance(before, tuple) else tuple(step.default.split(","))
@@ -185,7 +228,9 @@ class FlowScreen(Screen[None]):
             await box.mount(questions)
             questions.focus()
         elif step.kind in ("text", "secret"):
-            line = Input(value=step.default, password=step.kind == "secret", compact=True)
+            # An identity or a passphrase is typed each time; a name that was changed is kept.
+            value = before if isinstance(before, str) and step.default else step.default
+            line = Input(value=value, password=step.kind == "secret", compact=True)
             await box.mount(line)
             line.focus()
 
@@ -195,7 +240,8 @@ class FlowScreen(Screen[None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """One choice was made."""
         event.stop()
-        if self._step is not None and self._step.kind == "one":
+        # A list that was drawn anew between the key and here is not the one that was looked at.
+        if self._step and self._step.kind == "one" and event.option_list.is_attached:
             self._answer(str(event.option.id))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -214,7 +260,8 @@ class FlowScreen(Screen[None]):
             marks = self.query_one(Questions)
             self._answer(tuple(sorted(marks.selected, key=lambda v: (len(v), v))))
         elif step.kind == "read":
-            self._answer("yes")
+            if time.monotonic() - self._shown >= CALM:
+                self._answer("yes")
         elif step.kind == "one" and not step.choices:
             self.action_again()
 
@@ -224,16 +271,15 @@ class FlowScreen(Screen[None]):
         if step is None or self._busy:
             return
         self._busy = True
-        self._say("Looking ...")
 
-        def judge() -> None:
+        def judge(turn: int) -> None:
             try:
                 refused = step.refusal(answer)
             except RescueError as error:
                 refused = error.message
-            self.app.call_from_thread(self._judged, step, answer, refused)
+            self._later(turn, self._judged, step, answer, refused)
 
-        self.run_worker(judge, thread=True, exclusive=True, exit_on_error=True)
+        self._away(judge)
 
     def _judged(self, step: Ask, answer: Answer, refused: str) -> None:
         self._busy = False
@@ -241,12 +287,15 @@ class FlowScreen(Screen[None]):
             self._say(f"That will not do: {refused}.")
             return
         self._answers[step.name] = answer
+        if step.kind != "secret":
+            self._given[step.name] = answer
         self._order.append(step.name)
         self._ask()
 
     def action_back(self) -> None:
         """One step back; from the first to the screen before."""
         if not self._order:
+            self._turn += 1
             self.workers.cancel_node(self)
             self.app.pop_screen()
             return
@@ -254,20 +303,21 @@ class FlowScreen(Screen[None]):
         self._ask()
 
     def action_again(self) -> None:
-        """Look again: a disk may have been plugged in."""
+        """Look again: a disk may have been plugged in. What is typed or marked is left alone."""
+        if self._busy or (self._step is not None and self._step.kind != "one"):
+            return
         world = self.shell.world
-        self._say("Looking ...")
 
-        def look() -> None:
+        def look(turn: int) -> None:
             try:
                 for line in world.scan(world.sight()):
-                    self.app.call_from_thread(self._say, line)
+                    self._later(turn, self._say, line)
             except RescueError as error:
-                self.app.call_from_thread(self._say, f"That did not work: {error.message}.")
+                self._later(turn, self._say, f"That did not work: {error.message}.")
                 return
-            self.app.call_from_thread(self._ask)
+            self._later(turn, self._ask)
 
-        self.run_worker(look, thread=True, exclusive=True, exit_on_error=True)
+        self._away(look)
 
     def action_scroll(self, pages: int) -> None:
         """Scroll what there is to know."""
@@ -276,6 +326,10 @@ class FlowScreen(Screen[None]):
 
 
 def _option(choice: Choice, width: int) -> Option:
+    return Option(_text(choice, width), id=choice.value, disabled=bool(choice.refused))
+
+
+def _text(choice: Choice, width: int) -> Text:
     """A choice with what is to know of it; long lines go on below their beginning."""
     text = Text(safe(choice.text))
     for line in choice.more:
@@ -283,7 +337,7 @@ def _option(choice: Choice, width: int) -> Option:
     if choice.refused:
         # Grey is hard to read on a console; the reason must not be.
         text.append(_below(f"NOT POSSIBLE: {choice.refused}", width), "yellow")
-    return Option(text, id=choice.value, disabled=bool(choice.refused))
+    return text
 
 
 def _below(line: str, width: int) -> str:

@@ -24,13 +24,14 @@ from rescue.jobs import tasks
 from rescue.jobs.tasks import Task
 from rescue.shell import actions, bars
 from rescue.shell.flows.base import Answer, Flow, Ready
-from rescue.shell.words import ending, safe
+from rescue.shell.words import began_writing, ending, safe
 
 if TYPE_CHECKING:
     from rescue.shell.screens.app import RescueApp
 
 _KEYS = " Esc leave it running and go back   S stop it   F9 support bundle"
 _END_KEYS = " Up/Down choose   Enter go   PgUp/PgDn scroll   F9 support bundle"
+_TAKE_OUT = "Take out the rescue medium now. Then press Enter once more: the machine starts again."
 _ROWS = 5
 _STALLED = 30.0
 _NAMES = {
@@ -72,6 +73,7 @@ class TaskScreen(Screen[None]):
         self._ready = ready
         self._asked = False
         self._ended = False
+        self._leaving = False
 
     @property
     def shell(self) -> RescueApp:
@@ -109,6 +111,7 @@ class TaskScreen(Screen[None]):
     def _end(self) -> None:
         """How it ended, and what may follow."""
         self._ended = True
+        self.shell.seen.add(self._work.id)
         said = "\n".join(ending(self._work))
         text = Text(safe(said) + "\n\n", style="bold")
         output = "\n".join([f"$ {self._work.command}", *self._work.output()])
@@ -132,12 +135,12 @@ class TaskScreen(Screen[None]):
         after = self._ready.next if self._ready else ()
         choices = []
         if good and "start" in after and actions.may_leave():
-            choices.append(Option("Start the machine now (take out the medium first)", id="start"))
+            choices.append(Option("Start the machine now", id="start"))
         if good and "verify" in after:
             words = "Check the image now: it is not done until it is proven"
             choices.append(Option(words, id="verify"))
         if not good and self._ready is not None and (self._ready.again or self._flow):
-            choices.append(Option("Once more", id="again"))
+            choices.append(Option(again_words(self._work, self._ready), id="again"))
         if not good:
             choices.append(Option("Save a support bundle for somebody who helps", id="support"))
         return [*choices, Option("Back to the first screen", id="home")]
@@ -148,6 +151,10 @@ class TaskScreen(Screen[None]):
         wish = ready.wish if ready else None
         if name == "support":
             self.shell.action_support()
+        elif name == "start" and not self._leaving:
+            # Enter may have been meant for the screen as it was a moment ago.
+            self._leaving = True
+            self.query_one("#said", Static).update(_TAKE_OUT)
         elif name == "start":
             self.query_one("#said", Static).update("The system is being ended ...")
             self.shell.away(_restart, self.shell.say)
@@ -202,6 +209,15 @@ class TaskScreen(Screen[None]):
         """Scroll what was said."""
         view = self.query_one("#first", VerticalScroll)
         view.scroll_relative(y=pages * max(1, view.size.height - 1), animate=False)
+
+
+def again_words(task: Task, ready: Ready) -> str:
+    """What "Once more" means after this end."""
+    if task.verb == "capture" and ready.again is not None:
+        return "Once more: it goes on where it stopped"
+    if task.verb == "restore" and began_writing(task) and "--partition" not in task.words:
+        return "Once more: onto the same disk it goes on where it stopped"
+    return "Once more"
 
 
 def _restart() -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from rescue.core.errors import DiskTrouble, Exit, UsageError
 from rescue.core.progress import Meter
-from rescue.jobs.boot import Asked, jobs_on_medium, parse_cmdline
+from rescue.jobs.asked import Asked, jobs_on_medium, parse_cmdline
 from rescue.jobs.consoles import Consoles, console_nodes
 from rescue.jobs.lines import LineReporter, Tee, plain_line
 from rescue.jobs.marker import Marker, medium_id

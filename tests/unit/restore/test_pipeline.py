@@ -236,6 +236,17 @@ def test_what_does_not_read_back_is_named_and_gets_no_table(
     assert marker.is_marked(disk.read_bytes())
 
 
+class Noting(Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 def test_an_interrupted_restore_goes_on_where_it_stopped(
     image: Path, disk: Path, target: Target
 ) -> None:
@@ -243,8 +254,11 @@ def test_an_interrupted_restore_goes_on_where_it_stopped(
         planned = plan(opened)
         mark = marker.Marker(opened.image_id, planned.digest(opened.root), behind=3)
         os.pwrite(target.fd, mark.encode(), 0)
-        kept = Options(read_back=False)
-        result = pipeline.execute(planned, opened, target, Silent(), options=kept)  # type: ignore[arg-type]
+        kept, noted = Options(read_back=False), Noting()
+        result = pipeline.execute(planned, opened, target, noted, options=kept)  # type: ignore[arg-type]
+        share = result.resumed / planned.bytes
+        assert noted.notes == [f"an earlier run was interrupted, this one goes on at {share:.0%}"]
+        assert 0.2 < share < 0.9
         data = disk.read_bytes()
         # Chunk 2 counts as there, the others were written.
         assert result.resumed > 0 and data[2 * CHUNK_SIZE : 3 * CHUNK_SIZE] == OLD * CHUNK_SIZE

@@ -8,10 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 from textual.pilot import Pilot
 from textual.worker import WorkerCancelled
 
+from rescue.shell.screens import flow
 from rescue.shell.screens.app import RescueApp
 from tests.unit.shell.recorded import World
 
@@ -68,9 +70,14 @@ class Keys:
 
 
 def drive(
-    world: World, work: Drive, *, size: tuple[int, int] = (80, 25), contrast: bool = False
+    world: World,
+    work: Drive,
+    *,
+    size: tuple[int, int] = (80, 25),
+    contrast: bool = False,
+    calm: float = 0.0,
 ) -> None:
-    """Put a person in front of the shell."""
+    """Put a person in front of the shell; without ``calm`` a very fast one."""
 
     async def run() -> None:
         app = RescueApp(world, contrast=contrast)
@@ -80,7 +87,8 @@ def drive(
             await work(keys)
             assert app.failure is None
 
-    asyncio.run(run())
+    with mock.patch.object(flow, "CALM", calm):
+        asyncio.run(run())
 
 
 def check_snapshot(name: str, text: str) -> None:

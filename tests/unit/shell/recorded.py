@@ -79,6 +79,7 @@ IMAGE = Found(
     outcome="complete",
     layout=LAYOUT,
     volumes=VOLUMES,
+    id="a1" * 16,
 )
 OTHER = replace(
     IMAGE,
@@ -88,6 +89,7 @@ OTHER = replace(
     machine_serial="LEN01",
     disk_serial="OTHER01",
     disk_size=32 * GIB,
+    id="b2" * 16,
     layout=None,
     volumes=(replace(VOLUMES[1], partition=0, extent=Extent(0, 32 * GIB), captured=GIB),),
 )
@@ -122,6 +124,7 @@ class World:
         self.layouts: dict[Path, Layout] = {MACHINE.path: LAYOUT}
         self.room = {KEEP.node: 900 * GIB, TINY.node: 10 * GIB}
         self.there: set[str] = set()
+        self.half: dict[Path, str] = {}
         self.started: list[TaskWish] = []
         self.refuse: RescueError | None = None
         self.running: list[Task] = []
@@ -150,6 +153,9 @@ class World:
 
     def layout(self, disk: Disk) -> Layout | None:
         return self.layouts.get(disk.path)
+
+    def half_restored(self, disk: Disk) -> str | None:
+        return self.half.get(disk.path)
 
     def estimate(self, disk: Disk) -> Estimate:
         if disk.path == MACHINE.path:

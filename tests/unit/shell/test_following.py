@@ -226,7 +226,8 @@ def test_a_good_end_offers_what_comes_next(monkeypatch: pytest.MonkeyPatch, tmp_
         await keys.type("S4EVNX01")
         assert isinstance(keys.app.screen, TaskScreen)
         assert "Start the machine now" in keys.text
-        text = await keys.press("home", "enter")
+        await keys.press("home", "enter")
+        text = await keys.press("enter")
         assert left == ["reboot"]
         assert "The system has not ended." in text, "never a dead screen"
 

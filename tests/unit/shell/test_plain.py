@@ -11,6 +11,7 @@ from rescue.core.errors import DiskTrouble
 from rescue.jobs import runtime
 from rescue.jobs.tasks import Task
 from rescue.shell import actions, images
+from rescue.shell.flows.restore import RestoreFlow
 from rescue.shell.plain import asking, following, menu
 from rescue.shell.terminal import WIDTH, Back, Gone, Menu, Option, Terminal, fit, fold
 from tests.unit.shell.recorded import IMAGE, LOCKED, PASSPHRASE, World
@@ -163,7 +164,7 @@ def test_the_menu_outlives_what_goes_wrong(world: World, monkeypatch: pytest.Mon
     def gone() -> None:
         raise DiskTrouble("the disk is gone", hint="plug it in")
 
-    monkeypatch.setattr(menu.RestoreFlow, "step", lambda _self, answers: fail(answers))
+    monkeypatch.setattr(RestoreFlow, "step", lambda _self, answers: fail(answers))
     person = Person("1", "", "9", "")
     monkeypatch.setattr(actions, "save_support", lambda _world: gone())
     assert run_menu(person) == 0

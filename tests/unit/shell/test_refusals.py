@@ -111,7 +111,7 @@ def test_a_target_of_which_nothing_is_known_is_no_empty_one() -> None:
     made = World(filesystems=(KEEP,))
     made.layouts = {}
     step = asked(RestoreFlow(made), image=IMAGE.word, what="whole")
-    assert step.choices[0].more[0].startswith("nothing that is known on it")
+    assert step.choices[0].more[0].startswith("nothing known on it: it is empty, or")
     step = asked(RestoreFlow(made), image=IMAGE.word, what="whole", target="/dev/sda")
     assert "whatever is there" in step.warnings[0]
     (piece,) = step.bars[0].pieces
@@ -218,3 +218,20 @@ def test_more_images_than_fit_are_counted() -> None:
         assert "... and 450 more" in text
 
     drive(crowded(), work, size=(120, 40))
+
+
+def test_a_half_restored_disk_says_so_and_comes_first_when_it_goes_on() -> None:
+    made = World()
+    made.half[SMALL.path] = IMAGE.id
+    made.disks = (MACHINE, STORE, replace(SMALL, size=MACHINE.size))
+    step = asked(RestoreFlow(made), image=IMAGE.word, what="whole")
+    assert step.choices[0].value == str(SMALL.path)
+    assert "goes on where it stopped" in step.choices[0].more[0]
+    # Of another image, or for single partitions: nothing goes on.
+    made.half[SMALL.path] = "c3" * 16
+    step = asked(RestoreFlow(made), image=IMAGE.word, what="whole")
+    assert step.choices[0].value == str(MACHINE.path)
+    assert "half restored from another image" in step.choices[1].more[0]
+    made.half[SMALL.path] = IMAGE.id
+    step = asked(RestoreFlow(made), image=IMAGE.word, what="some", partitions=("2",))
+    assert all("goes on" not in "".join(choice.more) for choice in step.choices)

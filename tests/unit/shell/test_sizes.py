@@ -224,7 +224,8 @@ def test_smaller_and_larger_by_keys(size: tuple[int, int], tmp_path: Path) -> No
             check_snapshot(f"restore-{name}-identity-{size[0]}", text)
             assert await keys.press("escape") != text
             assert "Onto which disk?" in await keys.press("escape")
-            await keys.press("enter", "down", "enter")
+            # Back at the question, what was chosen is what is pointed at.
+            await keys.press("enter", "home", "down", "enter")
             await keys.type("NEW01")
             fit = "all" if name == "smaller" else "2"
             assert made.started[0].words[-2:] == ("--fit", fit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,6 +45,20 @@ def test_screens_where_they_can_be_drawn(shown: list[str], monkeypatch: pytest.M
     run(plain=True)
     run(announce=True)
     assert [face.split()[0] for face in shown[2:]] == ["lines"] * 3
+
+
+@pytest.mark.parametrize(
+    ("encoding", "drawn"),
+    [("iso-8859-1", False), ("ANSI_X3.4-1968", False), ("cp437", False), ("UTF-8", True)],
+)
+def test_a_locale_without_utf_8_gets_lines(
+    encoding: str, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of what the screens draw does not exist there, and such a letter would end them."""
+    terminal = SimpleNamespace(encoding=encoding, isatty=lambda: True)
+    monkeypatch.setattr(start, "sys", SimpleNamespace(stdin=terminal, stdout=terminal))
+    monkeypatch.setenv("TERM", "xterm")
+    assert start.can_draw() == drawn
 
 
 def test_lines_take_over_when_the_screens_fail(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rescue.devices.model import Disk, Use
-from rescue.jobs import runtime
+from rescue.jobs import describe, runtime
 from rescue.shell import world
 from tests.unit.shell.recorded import DELL, MACHINE
 
@@ -64,3 +64,27 @@ def test_a_look_that_never_ends_is_told_in_the_end(
     looked_at = mounted_on(runtime_folder / "places" / "sda1")
     monkeypatch.setattr(world, "_LOOK_SECONDS", 0.05)
     assert see(monkeypatch, looked_at).sight(settled=True).disks[0].uses == looked_at.uses
+
+
+@pytest.mark.parametrize(
+    ("behind", "kind", "is_view"),
+    [
+        ("/tmp/a view/partition-1.raw", "fuse.rescue", True),
+        ("/tmp/a view/partition-1.raw", "fuse.other", False),
+        ("/srv/disk.raw", "fuse.rescue", False),
+        ("", "fuse.rescue", False),
+    ],
+)
+def test_a_volume_of_an_open_image_is_no_disk(
+    behind: str, kind: str, is_view: bool, tmp_path: Path
+) -> None:
+    """It would be offered as a place to copy to, with room on it, and cannot be written."""
+    disk = replace(MACHINE, path=Path("/dev/loop3"), node_type="loop")
+    folder = tmp_path / "sys" / "loop3" / "loop"
+    folder.mkdir(parents=True)
+    if behind:
+        (folder / "backing_file").write_text(f"{behind}\n")
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/images/pc.rescue /tmp/a\\040view {kind} rw 0 0\nnone /proc proc rw 0 0\n")
+    assert describe.is_view(disk, tmp_path / "sys", mounts) == is_view
+    assert not describe.is_view(replace(disk, node_type="disk"), tmp_path / "sys", mounts)
