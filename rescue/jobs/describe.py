@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,25 @@ def volume_words(filesystem: Filesystem) -> str:
     if not filesystem.kind:
         named = f", named{named}" if label else ""
     return f"{filesystem.kind or 'no known filesystem'}{named}, {format_size(filesystem.size)}"
+
+
+def twin_note(of: Mapping[str, Any], target: Disk, disks: Sequence[Disk]) -> str:
+    """A word on the disk that an image was made of, when it is in the machine beside the target.
+
+    Args:
+        of: what the manifest says of it.
+    """
+    known = {str(of.get(key) or "").casefold() for key in ("serial", "wwn")} - {""}
+    here = target.path.resolve()
+    for disk in disks:
+        names = {name.casefold() for name in (disk.serial, disk.wwn) if name}
+        if known & names and disk.path.resolve() != here:
+            return (
+                f"the disk of the image is in this machine too ({disk.path}): two disks of the "
+                "same identity are taken for each other. Take one out before the next start, or "
+                "say --new-identity"
+            )
+    return ""
 
 
 def use_words(disk: Disk) -> list[str]:

@@ -214,7 +214,7 @@ def prepare(wish: RestoreWish) -> Iterator[Prepared]:
         UsageError: a partition is not in the image.
         TargetRefused: the target is too small.
     """
-    from rescue.devices.discover import inspect
+    from rescue.devices.discover import inspect, list_disks
     from rescue.devices.refusals import check_named, check_place
     from rescue.image.reader import Image
     from rescue.jobs.identifying import seed_for
@@ -250,7 +250,11 @@ def prepare(wish: RestoreWish) -> Iterator[Prepared]:
             )
         if disk is not None and not plan.chosen:
             lost = describe.holds_now(disk, list_filesystems())
-            plan = dataclasses.replace(plan, lost=tuple(lost))
+            notes = plan.notes
+            if disk.kind == "block" and not wish.new_identity:
+                note = describe.twin_note(image.manifest.disk, disk, list_disks())
+                notes += (note,) if note else ()
+            plan = dataclasses.replace(plan, lost=tuple(lost), notes=notes)
         if wish.repair and plan.addition is None:
             into = int(wish.into) if wish.into is not None else None
             starting = plan_starting(image, plan, disk, there, into)

@@ -93,6 +93,9 @@ def confirm_blank(screen: Screen) -> None:
     assert text.count("NOT POSSIBLE") == 1, text
     assert text.index("MACHINE01") < text.index("BLANK01") < text.index("LARGE01"), text
     screen.press("down", "ret")
+    # The machine's own disk is still in it.
+    screen.wait("In place of the first disk, or beside it?", 30)
+    screen.press("ret")
     screen.wait("type the identity of the disk: BLANK01", 30)
     screen.type("BLANK01")
 
@@ -117,6 +120,7 @@ def again_in_lines(guest: Guest) -> None:
     choose(guest, "From which image?", "images/lines.rescue on STORE")
     choose(guest, "What shall come back?", "The whole disk")
     choose(guest, "Onto which disk?", "serial LARGE01")
+    choose(guest, "In place of the first disk, or beside it?", "exactly as it was")
     choose(guest, "This disk is larger: who gets the room?", "Make partition 1")
     type_it(guest, "Before anything is erased", "LARGE01")
     run_to(guest, "The disk is restored", 120)

@@ -129,7 +129,7 @@ def test_what_stands_in_the_place_of_a_disk(kind: str, tmp_path: Path, image: Pa
     assert_refused(rescue("capture", path, tmp_path / "x.rescue"), 10)
     assert not (tmp_path / "x.rescue").exists()
     if kind != "missing":  # a target file that is missing is made
-        assert_refused(rescue("restore", image, path, "--erase", path), 10)
+        assert_refused(rescue("restore", image, path, "--erase", path), 11)
 
 
 @pytest.mark.root

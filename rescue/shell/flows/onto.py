@@ -200,32 +200,40 @@ def ask_left(onto: Onto, disk: Disk) -> Ask:
     )
 
 
-def ask_copy(first: Disk, disk: Disk) -> Ask:
-    """The disk of the image is in this machine too: two of the same identity must not be."""
-    return Ask(
-        "copy",
-        "In place of the first disk, or beside it?",
-        "one",
-        (
-            f"The disk that the image was made of is in this machine: {first.path}. A restored "
-            "disk has the same identifiers, and a machine takes two such disks for each other.",
-        ),
-        choices=(
-            Choice(
-                "instead",
-                f"In place of {first.path}: exactly as it was",
-                ("Take one of the two disks out before the machine is started.",),
-            ),
-            Choice(
-                "beside",
-                f"Beside {first.path}: a second system with identifiers of its own",
-                (
-                    "Disk, partitions and filesystems get new ones, and the files that name them "
-                    "follow. Encrypted volumes, LVM and RAID keep theirs.",
-                ),
-            ),
-        ),
+def ask_copy(first: Disk, *, into: bool) -> Ask:
+    """The disk of the image is in this machine too: two of the same identity must not be.
+
+    Args:
+        into: it is one partition that goes into another one.
+    """
+    here = f"The disk that the image was made of is in this machine: {first.path}. "
+    if into:
+        title = "In place of the first filesystem, or beside it?"
+        said = "A restored filesystem has the same UUID, and systems take two such for each other."
+        instead = "In place of the first one: with its UUID", "Do not use the first one any more."
+        beside = (
+            "Beside the first one: with a UUID of its own",
+            "Files in it that name it follow. What is encrypted, LVM and RAID keep theirs.",
+        )
+    else:
+        title = "In place of the first disk, or beside it?"
+        said = (
+            "A restored disk has the same identifiers, and machines take two such for each other."
+        )
+        instead = (
+            f"In place of {first.path}: exactly as it was",
+            "Take one of the two disks out before the machine is started.",
+        )
+        beside = (
+            f"Beside {first.path}: a second system with identifiers of its own",
+            "Disk, partitions and filesystems get new ones, and the files that name them follow. "
+            "Encrypted volumes, LVM and RAID keep theirs.",
+        )
+    choices = (
+        Choice("instead", instead[0], (instead[1],)),
+        Choice("beside", beside[0], (beside[1],)),
     )
+    return Ask("copy", title, "one", (here + said,), choices=choices)
 
 
 def ask_into(onto: Onto, disk: Disk, there: Layout, held: Sequence[Filesystem]) -> Ask:

@@ -65,9 +65,10 @@ class RestoreFlow:
             return ask_into(onto, disk, there, sight.volumes(disk))
         if onto.left(disk) and not one(answers, "leave"):
             return ask_left(onto, disk)
-        first = _first(image, chosen, disk, sight)
+        into = bool(one(answers, "into"))
+        first = _first(image, disk, sight, into=into) if into or not chosen else None
         if first is not None and not one(answers, "copy"):
-            return ask_copy(first, disk)
+            return ask_copy(first, into=into)
         found = onto.ways(disk) if not chosen else ()
         if len(found) > 1 and not one(answers, "fit"):
             return ask_fit(onto, disk, found)
@@ -94,12 +95,16 @@ class RestoreFlow:
         )
 
 
-def _first(image: Found, chosen: tuple[int, ...], disk: Disk, sight: Sight) -> Disk | None:
-    """The disk that the image was made of, where it stays in the machine beside the target."""
-    if chosen or not image.disk_serial or image.layout is None or not image.layout.partitions:
+def _first(image: Found, disk: Disk, sight: Sight, *, into: bool) -> Disk | None:
+    """The disk that the image was made of, where it stays in the machine beside what is restored.
+
+    Args:
+        into: another partition gets it, so it may be the target itself.
+    """
+    if not image.disk_serial or image.layout is None or not image.layout.partitions:
         return None
-    same = (d for d in sight.disks if d.serial == image.disk_serial and d.path != disk.path)
-    return next(same, None)
+    same = (d for d in sight.disks if d.serial == image.disk_serial)
+    return next((d for d in same if into or d.path != disk.path), None)
 
 
 def _gone(title: str, what: str) -> Ask:

@@ -12,7 +12,7 @@ import pytest
 from rescue.core.errors import DiskTrouble
 from rescue.core.progress import Silent
 from rescue.devices.model import Disk
-from rescue.jobs import run
+from rescue.jobs import describe, run
 from rescue.jobs.find import Found
 from rescue.jobs.model import parse_job
 from rescue.jobs.restoring import Prepared, RestoreWish
@@ -20,6 +20,26 @@ from tests.unit.jobs.test_job_model import PARTS, RESTORE, SECOND
 from tests.unit.shell.recorded import KEEP, MACHINE, World
 
 TARGET: Disk = replace(MACHINE, serial="SECOND01")
+
+
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        ({"serial": "s4evnx01"}, True),
+        ({"serial": "", "wwn": "0x5000"}, True),
+        ({"serial": "ANOTHER", "wwn": "0x6000"}, False),
+        ({"serial": "SECOND01"}, False),  # the target itself
+        ({"serial": "", "wwn": ""}, False),
+        ({}, False),
+    ],
+)
+def test_the_disk_of_the_image_beside_the_target(of: dict[str, str], told: bool) -> None:
+    target = replace(TARGET, path=Path("/dev/sdx"))
+    first = replace(MACHINE, wwn="0x5000")
+    nameless = replace(MACHINE, path=Path("/dev/sdy"), serial="", wwn="")
+    note = describe.twin_note(of, target, [nameless, target, first])
+    assert ("/dev/sda" in note and "--new-identity" in note) is told
+    assert bool(note) is told
 
 
 @pytest.mark.parametrize("text", [SECOND, PARTS, RESTORE])

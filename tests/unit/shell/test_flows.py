@@ -235,6 +235,16 @@ def test_the_first_disk_beside_the_target_is_asked_about() -> None:
     for copy, more in (("instead", "FLASH01"), ("beside", "FLASH01 --new-identity")):
         line = command(flow, **given, target="/dev/sdc", copy=copy, identity="FLASH01")
         assert line.endswith(f"--erase {more}")
+    # One partition of it, into another one of the very disk that it comes from.
+    world = World()
+    place = replace(LAYOUT.partitions[2], number=7)
+    world.layouts = {MACHINE.path: replace(LAYOUT, partitions=(*LAYOUT.partitions[:2], place))}
+    given = {"image": IMAGE.word, "what": "some", "partitions": ("3",), "target": "/dev/sda"}
+    step = asked(RestoreFlow(world), **given, into="7")
+    assert step.name == "copy" and "same UUID" in step.intro[0]
+    line = command(RestoreFlow(world), **given, into="7", copy="beside", identity="S4EVNX01")
+    assert line.endswith("--partition 3 --into 7 --new-identity")
+    given = {"image": IMAGE.word, "what": "whole"}
     alone = RestoreFlow(World(disks=(second, STORE)))
     assert asked(alone, **given, target="/dev/sdc").name == "identity"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from rescue.shell import actions, images
 from rescue.shell.flows.restore import RestoreFlow
 from rescue.shell.plain import asking, following, menu
 from rescue.shell.terminal import WIDTH, Back, Gone, Menu, Option, Terminal, fit, fold
-from tests.unit.shell.recorded import IMAGE, LOCKED, PASSPHRASE, World
+from tests.unit.shell.recorded import IMAGE, LOCKED, MACHINE, PASSPHRASE, SMALL, STORE, World
 
 
 class Person:
@@ -83,6 +85,19 @@ def test_restore_by_numbers(world: World) -> None:
     assert "now:\n|" in person.shown, "disks are drawn"
     assert all(len(line) <= WIDTH for line in person.shown.splitlines())
     assert person.shown.isascii()
+
+
+def test_a_second_copy_by_numbers(world: World) -> None:
+    """The disk of the image is there as well: in its place, or beside it."""
+    second = replace(SMALL, size=MACHINE.size)
+    world.disks = (MACHINE, second, STORE)
+    for answer, more in (("1", ()), ("2", ("--new-identity",))):
+        person = Person("1", "1", "1", "2", answer, "FLASH01", "")
+        assert run_menu(person) == 0
+        assert world.started[-1].words[3:] == ("--erase", "FLASH01", *more)
+        assert ": In place of the first disk, or beside it?" in person.shown
+        assert re.search(r"\n +1  [^\n]*exactly as it was", person.shown)
+        assert all(len(line) <= WIDTH for line in person.shown.splitlines())
 
 
 def test_a_refused_disk_has_no_number(world: World) -> None:

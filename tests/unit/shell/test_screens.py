@@ -13,6 +13,7 @@ import pytest
 from rescue.core.errors import DiskTrouble, UsageError
 from rescue.jobs import runtime, tasks
 from rescue.shell import actions
+from rescue.shell.facts import Sectors
 from rescue.shell.screens import task as task_screen
 from rescue.shell.screens.first import FirstScreen
 from rescue.shell.screens.flow import FlowScreen
@@ -21,7 +22,9 @@ from tests.unit.shell.driving import Keys, check_snapshot, drive
 from tests.unit.shell.recorded import (
     IMAGE,
     LOCKED,
+    MACHINE,
     PASSPHRASE,
+    SMALL,
     STORE,
     VOLUMES,
     World,
@@ -83,6 +86,35 @@ def test_restore_forwards(size: tuple[int, int], tmp_path: Path) -> None:
         assert [wish.words for wish in world.started] == [
             ("restore", IMAGE.word, "/dev/sda", "--erase", "S4EVNX01")
         ]
+
+    drive(world, work, size=size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_another_disk_asks_for(size: tuple[int, int], tmp_path: Path) -> None:
+    """Sectors that leave something out, and the first disk beside it: a question each."""
+    world = World(folder=tmp_path)
+    second = replace(SMALL, size=MACHINE.size, sector_size=4096)
+    world.disks = (MACHINE, second, STORE)
+    why = "its exFAT is made for sectors of 512 bytes, and is not made anew"
+    world.others = Sectors(world.bounds(IMAGE, b""), frozenset(), {3: why})
+
+    async def work(keys: Keys) -> None:
+        await keys.press("enter", "enter", "enter")
+        for key, said in (
+            ("down", "not for partition 3"),
+            ("enter", "Not everything can be on this disk"),
+            ("enter", "In place of the first disk, or beside it?"),
+        ):
+            text = await keys.press(key)
+            assert said in " ".join(text.split()), text
+            fits(text, size)
+        text = await keys.press("down", "enter")
+        fits(text, size)
+        await keys.type("FLASH01")
+        assert world.started[-1].words[3:] == (
+            "--erase", "FLASH01", "--leave-out", "3", "--new-identity"
+        )  # fmt: skip
 
     drive(world, work, size=size)
 
