@@ -22,6 +22,8 @@ PACKAGES = Path(f"usr/local/lib/python{PYTHON}/dist-packages")
 _UNITS = Path("/usr/lib/systemd/system")
 # The layer is small: the level that costs a second, not the one that costs a minute.
 _LEVEL = 9
+# A small file costs the unpacking of its whole block, and the shell starts from hundreds of them.
+_BLOCK = "64K"
 
 
 def build(
@@ -110,7 +112,7 @@ def _squash(root: Path, out: Path) -> None:
             "-Xcompression-level",
             str(_LEVEL),
             "-b",
-            "256K",
+            _BLOCK,
             "-all-root",
             "-noappend",
             "-no-progress",
