@@ -32,6 +32,8 @@ MulticastDNS=no
 """
 # The layer is small: the level that costs a second, not the one that costs a minute.
 _LEVEL = 9
+# A small file costs the unpacking of its whole block, and the shell starts from hundreds of them.
+_BLOCK = "64K"
 
 
 def build(
@@ -129,7 +131,7 @@ def _squash(root: Path, out: Path) -> None:
             "-Xcompression-level",
             str(_LEVEL),
             "-b",
-            "256K",
+            _BLOCK,
             "-all-root",
             "-noappend",
             "-no-progress",

@@ -30,7 +30,8 @@ _HELP = """Write an image to TARGET, a disk or a plain file. What TARGET holds n
 
 The plan is shown first. Then a person types the target's identity (its serial number, as
 rescue disks shows it); a script gives it with --erase. The wrong identity: exit code 11, and
-nothing was written. A TARGET file that does not exist is made.
+nothing was written. A TARGET file that does not exist is made. What was interrupted goes on when
+the same command is run again.
 
 \b
 Examples:

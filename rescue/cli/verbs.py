@@ -42,6 +42,7 @@ written to a source. A target is erased only when its serial number is typed or 
 
 \b
 Examples:
+  rescue shell                                     all of it, question by question
   rescue disks                                     what disks this machine has
   rescue capture /dev/sda /mnt/store/pc.rescue     make an image
   rescue verify --deep /mnt/store/pc.rescue        is the image whole?

@@ -21,7 +21,7 @@ def run(*, plain: bool, contrast: bool, announce: bool) -> int:
     if not plain and not announce and can_draw():
         # Before Textual is imported: a serial line and an old console show no half steps.
         os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
-        with _loading():
+        with _loading(), _without_tls():
             from rescue.shell.screens.app import RescueApp
             from rescue.shell.world import ThisMachine
 
@@ -48,6 +48,23 @@ def _loading() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def _without_tls() -> Iterator[None]:
+    """Keep asyncio from loading OpenSSL, megabytes that the screens have no use for.
+
+    asyncio does without where there is no ssl; and there is none while its name stands for nothing.
+    """
+    name = "ssl"
+    hidden = name not in sys.modules and "asyncio" not in sys.modules
+    if hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[name]
 
 
 def can_draw() -> bool:

@@ -109,6 +109,20 @@ class Flow(Protocol):
         """
 
 
+def take(answers: dict[str, Answer], order: list[str], name: str, answer: Answer) -> None:
+    """Keep an answer, in the order in which they were given.
+
+    What is asked once more (the disk that was chosen is gone) takes back all that came after it:
+    partitions of the one disk must not be taken for those of another.
+    """
+    if name in order:
+        for later in order[order.index(name) :]:
+            answers.pop(later, None)
+        del order[order.index(name) :]
+    answers[name] = answer
+    order.append(name)
+
+
 def one(answers: Answers, name: str) -> str:
     """The answer to a question with one."""
     value = answers.get(name, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rescue.core.errors import RescueError
 from rescue.shell import bars
-from rescue.shell.flows.base import Answer, Ask, Flow, Ready
+from rescue.shell.flows.base import Answer, Ask, Flow, Ready, take
 from rescue.shell.terminal import WIDTH, Back, Option, Terminal
 
 
@@ -33,8 +33,8 @@ def run_flow(
             return step, answers
         number = len(order) + 1
         try:
-            answers[step.name] = ask(terminal, step, f"{flow.title} - step {number}: {step.title}")
-            order.append(step.name)
+            answer = ask(terminal, step, f"{flow.title} - step {number}: {step.title}")
+            take(answers, order, step.name, answer)
         except Back:
             if not order:
                 raise

@@ -23,7 +23,7 @@ from rescue.jobs.tasks import Task
 from rescue.shell import actions
 from rescue.shell.bars import of_disk
 from rescue.shell.facts import Found, Sight, is_medium, likeliest
-from rescue.shell.screens.style import bar_text, heading
+from rescue.shell.screens.style import bar_text, heading, show
 from rescue.shell.words import safe
 from rescue.shell.world import World
 
@@ -72,7 +72,7 @@ class FirstScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Head, what runs, disks and images, the choices, the keys."""
         yield Static(f" RESCUE {__version__}", id="head")
-        yield Static(id="busy")
+        yield Static(id="busy", markup=False)
         with VerticalScroll(id="first", can_focus=False):
             yield Static("Looking at the disks ...", id="disks", markup=False)
             yield Static(id="images", markup=False)
@@ -158,7 +158,7 @@ class FirstScreen(Screen[None]):
 
     def _cannot_look(self, turn: int, why: str) -> None:
         if turn == self._turn:
-            self.query_one("#disks", Static).update(f"The disks cannot be listed: {why}.")
+            show(self.query_one("#disks", Static), f"The disks cannot be listed: {why}.")
 
     def _tick(self) -> None:
         """Once a second: a disk plugged in or pulled out, a task that goes on."""
@@ -184,7 +184,7 @@ class FirstScreen(Screen[None]):
         if ended and not running:
             lines = [f" ENDED: {ended[0].title or ended[0].command}", f" {_ended_words(ended[0])}"]
         busy.set_class(bool(lines), "shown")
-        busy.update(Text(safe("\n".join(lines))))
+        show(busy, safe("\n".join(lines)))
         menu = self.query_one("#menu", OptionList)
         if (menu.option_count > len(_CHOICES)) != bool(self._tasks):
             chosen = menu.highlighted
@@ -197,11 +197,11 @@ class FirstScreen(Screen[None]):
         sight, width = self._sight, max(40, self.size.width - 4)
         about = sight.machine.about
         head = f" RESCUE {__version__}   {sight.machine.name}" + (f"   {about}" if about else "")
-        self.query_one("#head", Static).update(Text(safe(head), no_wrap=True, overflow="ellipsis"))
+        show(self.query_one("#head", Static), Text(safe(head), no_wrap=True, overflow="ellipsis"))
         colour = self.shell.colour
-        self.query_one("#disks", Static).update(disks_text(sight, width, colour=colour))
+        show(self.query_one("#disks", Static), disks_text(sight, width, colour=colour))
         found = self._world.images()
-        self.query_one("#images", Static).update(images_text(found, sight, self._looked, width))
+        show(self.query_one("#images", Static), images_text(found, sight, self._looked, width))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A choice was made."""

@@ -24,7 +24,7 @@ from textual.widgets.option_list import Option
 from textual.widgets.selection_list import Selection
 
 from rescue.core.errors import RescueError
-from rescue.shell.flows.base import Answer, Ask, Choice, Flow, Ready
+from rescue.shell.flows.base import Answer, Ask, Choice, Flow, Ready, take
 from rescue.shell.screens.style import bars_text
 from rescue.shell.words import safe
 
@@ -286,10 +286,9 @@ class FlowScreen(Screen[None]):
         if refused:
             self._say(f"That will not do: {refused}.")
             return
-        self._answers[step.name] = answer
+        take(self._answers, self._order, step.name, answer)
         if step.kind != "secret":
             self._given[step.name] = answer
-        self._order.append(step.name)
         self._ask()
 
     def action_back(self) -> None:

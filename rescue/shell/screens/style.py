@@ -13,8 +13,11 @@ from rich.segment import Segments
 from rich.style import Style
 from rich.text import Text
 from textual.scrollbar import ScrollBarRender
+from textual.widgets import Static
 
 from rescue.shell.bars import Bar, Piece, draw
+
+_SHOWN = "rescue_shown"
 
 CSS = """
 Screen { background: ansi_black; color: ansi_white; layout: vertical; }
@@ -129,3 +132,14 @@ class PlainScrollBar(ScrollBarRender):
             for row in range(size)
         ]
         return Segments(rows, new_lines=True)
+
+
+def show(widget: Static, content: Text | str) -> None:
+    """Change what a widget says, if it says something else.
+
+    Each change lays the whole screen out anew, which takes a slow machine a third of a second, and
+    what is looked at every second rarely changes.
+    """
+    if vars(widget).get(_SHOWN) != content:
+        vars(widget)[_SHOWN] = content
+        widget.update(content)

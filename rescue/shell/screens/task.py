@@ -24,6 +24,7 @@ from rescue.jobs import tasks
 from rescue.jobs.tasks import Task
 from rescue.shell import actions, bars
 from rescue.shell.flows.base import Answer, Flow, Ready
+from rescue.shell.screens.style import show
 from rescue.shell.words import began_writing, ending, safe
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class TaskScreen(Screen[None]):
             return
         width = max(30, self.size.width - 4)
         lines = progress_lines(self._work, width, rows=max(2, min(6, self.size.height - 17)))
-        self.query_one("#progress", Static).update(Text(safe("\n".join(lines))))
+        show(self.query_one("#progress", Static), safe("\n".join(lines)))
 
     def _end(self) -> None:
         """How it ended, and what may follow."""
@@ -118,7 +119,7 @@ class TaskScreen(Screen[None]):
         text.append(safe(output), style="not bold")
         for warning in self._work.state.get("warnings", ())[-5:]:
             text.append(safe(f"\nwarning: {warning}"), style="not bold")
-        self.query_one("#progress", Static).update(text)
+        show(self.query_one("#progress", Static), text)
         self.query_one("#said", Static).update("")
         self.query_one("#keys", Static).update(_END_KEYS)
         menu = self.query_one("#menu", OptionList)
