@@ -48,7 +48,21 @@ def export(view: OpenView, target: Path, form: str, reporter: Reporter) -> int:
     reporter.start(f"export to {form}", total)
     try:
         process.stream(
-            ["qemu-img", "convert", "-p", "-f", "raw", "-O", form, view.disk, target.absolute()],
+            # Read past the cache: all is read once and in large pieces, so the kernel's pages would
+            # only cost (docs/decisions/0060-speed.md).
+            [
+                "qemu-img",
+                "convert",
+                "-p",
+                "-T",
+                "none",
+                "-f",
+                "raw",
+                "-O",
+                form,
+                view.disk,
+                target.absolute(),
+            ],
             on_line,
         )
     except BaseException:

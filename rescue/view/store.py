@@ -30,6 +30,10 @@ _AHEAD = 6
 """Chunks decoded ahead of a reader in sequence, for each processor: with fewer the decoders stop
 whenever the reader is slow to come back."""
 
+_SURE = 4
+"""Chunks in a row before as much as that is decoded ahead; before, twice as many with each. Readers
+at random come upon a neighbour too, and would pay for a dozen chunks that nobody asks for."""
+
 
 class Store(Protocol):
     """A disk's bytes."""
@@ -134,13 +138,15 @@ class ImageStore:
         self._touched[number] = None
         if len(self._touched) > CACHED:
             self._touched.popitem(last=False)
-        if number - 1 not in self._touched:
+        row = 0
+        while row < _SURE and number - 1 - row in self._touched:
+            row += 1
+        if not row:
             return
+        ahead = min(self._ahead, 1 << row)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ahead")
-        for following in range(
-            number + 1, min(number + 1 + self._ahead, self._image.manifest.grid)
-        ):
+        for following in range(number + 1, min(number + 1 + ahead, self._image.manifest.grid)):
             if following not in self._ready and following not in self._coming:
                 future: Future[bytes | None] = Future()
                 self._coming[following] = future

@@ -81,6 +81,15 @@ def test_a_reader_in_sequence_finds_chunks_decoded_ahead() -> None:
     assert sorted(image.decoded) == list(range(52))  # each once, twelve ahead with two threads
 
 
+def test_a_neighbour_by_chance_costs_two_chunks_and_not_a_dozen() -> None:
+    image = FakeImage()
+    store = store_of(image)
+    for number in (30, 70, 71, 20):
+        read(store, number * CHUNK_SIZE + 100, 4096)
+    store.close()
+    assert {20, 30, 70, 71} <= set(image.decoded) <= {20, 30, 70, 71, 72, 73}
+
+
 def test_many_processors_do_not_push_each_other_out_of_the_cache() -> None:
     image = FakeImage()
     store = ImageStore(image, threads=64)  # type: ignore[arg-type]
