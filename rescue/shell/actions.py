@@ -122,7 +122,7 @@ def verify_wish(capture: TaskWish) -> TaskWish:
     """The check that follows a capture: the same image, read only."""
     image = capture.words[2]
     return TaskWish(
-        ("verify", "--deep", image),
+        ("verify", "--filesystems", image),
         f"Check {image.partition(':')[2] or image}",
         places=capture.writable or capture.places,
         passphrase=capture.passphrase,

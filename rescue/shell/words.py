@@ -145,7 +145,7 @@ def ending(task: Task) -> list[str]:
     """How a task ended, as sentences: what happened, what it means, what to do now."""
     if task.exit == Exit.COMPLETE:
         said = [meaning(task.verb, 0)]
-        if task.verb == "verify" and "--deep" not in task.words:
+        if task.verb == "verify" and not {"--deep", "--filesystems"} & set(task.words):
             said = [_QUICK]
         if task.verb == "restore":
             live = describe.is_live()

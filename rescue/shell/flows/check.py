@@ -12,6 +12,7 @@ from rescue.shell.world import World
 # Bytes a second that a slow disk reads and a slow processor decodes; estimates err upwards.
 _READ = 100 << 20
 _DECODE = 150 << 20
+_WORDS = {"whole": ("--filesystems",), "deep": ("--deep",)}
 
 
 class CheckFlow:
@@ -29,10 +30,11 @@ class CheckFlow:
         image = parts.chosen_image(self._world, answers)
         if not one(answers, "level"):
             return _ask_level(image)
-        deep = one(answers, "level") == "deep"
+        more = _WORDS.get(one(answers, "level"), ())
+        deep = bool(more)
         if deep and parts.needs_passphrase(image, answers):
             return parts.ask_passphrase(self._world, image, "The image is encrypted")
-        words = ["verify", *(["--deep"] if deep else []), image.word]
+        words = ["verify", *more, image.word]
         wish = TaskWish(
             tuple(words),
             f"Check {image.path}",
@@ -55,6 +57,14 @@ def _ask_level(image: Found) -> Ask:
             *((f"{format_size(image.stored)} are stored.",) if image.stored else ()),
         ),
         choices=(
+            Choice(
+                "whole",
+                "Deep, and its filesystems" + _takes(deep),
+                (
+                    "As the next one; then each filesystem in it is checked by its own program.",
+                    "Proves, too, that the disk was in order when the image was made.",
+                ),
+            ),
             Choice(
                 "deep",
                 "Deep" + _takes(deep),

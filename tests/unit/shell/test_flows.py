@@ -460,12 +460,15 @@ def test_capture_of_a_mounted_disk_says_what_to_do() -> None:
 def test_check_says_what_each_level_proves() -> None:
     flow = CheckFlow(World())
     step = asked(flow, image=IMAGE.word)
-    assert [choice.value for choice in step.choices] == ["deep", "stored"]
+    assert [choice.value for choice in step.choices] == ["whole", "deep", "stored"]
     assert all(any("Proves" in line for line in choice.more) for choice in step.choices)
     assert "about" in step.choices[0].text, "how long it takes"
     line = command(flow, image=IMAGE.word, level="deep")
     assert line == "rescue task start --place /dev/sdb1 -- verify --deep /dev/sdb1:images/pc.rescue"
-    assert "--deep" not in command(flow, image=IMAGE.word, level="stored")
+    line = command(flow, image=IMAGE.word, level="whole")
+    assert line.endswith("-- verify --filesystems /dev/sdb1:images/pc.rescue")
+    assert asked(flow, image=LOCKED.word, level="whole").name == "passphrase"
+    assert command(flow, image=IMAGE.word, level="stored").endswith(f"verify {IMAGE.word}")
     assert asked(flow, image=LOCKED.word, level="deep").name == "passphrase"
     assert "verify" in command(flow, image=LOCKED.word, level="stored"), "needs no key"
 

@@ -16,6 +16,7 @@ from textual.widgets import OptionList
 from rescue.core.errors import DiskTrouble
 from rescue.devices.model import Use
 from rescue.jobs.tasks import Task, TaskWish
+from rescue.shell.facts import Sectors
 from rescue.shell.flows.files import CopyFlow
 from rescue.shell.screens.flow import FlowScreen
 from tests.unit.shell.driving import SNAPSHOTS, Keys, check_snapshot, drive
@@ -74,6 +75,15 @@ async def copy_folder(keys: Keys) -> None:
     await keys.press("enter")
 
 
+def beside() -> World:
+    """The disk of the image, and one with other sectors that cannot hold all of it."""
+    second = replace(SMALL, size=MACHINE.size, sector_size=4096)
+    made = World(disks=(MACHINE, second, STORE))
+    why = "its exFAT is made for sectors of 512 bytes, and is not made anew"
+    made.others = Sectors(made.bounds(IMAGE, b""), frozenset(), {3: why})
+    return made
+
+
 def by(*keys_of_path: str) -> Callable[[Keys], object]:
     """Keys, one after the other."""
 
@@ -95,6 +105,16 @@ PATHS = {
     "restore-partitions": (World, by("enter", "enter", "down", "enter"), "Which partitions?"),
     "restore-image-gone": (World, image_gone, "The image is gone"),
     "restore-target-gone": (World, target_gone, "The disk is gone"),
+    "restore-leave": (
+        beside,
+        by("enter", "enter", "enter", "down", "enter"),
+        "Not everything can be on this disk",
+    ),
+    "restore-copy": (
+        beside,
+        by("enter", "enter", "enter", "down", "enter", "enter"),
+        "In place of the first disk, or beside it?",
+    ),
     "capture-again": (bare, again, "The same passphrase once more"),
     "check-passphrase": (
         sealed,
@@ -379,7 +399,7 @@ def test_the_right_passphrase_after_a_wrong_one(tmp_path: Path) -> None:
         await keys.type("wrong")
         await keys.press(*["backspace"] * 5)
         await keys.type(PASSPHRASE.decode())
-        assert made.started[0].words[:2] == ("verify", "--deep")
+        assert made.started[0].words[:2] == ("verify", "--filesystems")
         assert made.started[0].passphrase == PASSPHRASE
         assert PASSPHRASE.decode() not in keys.text
 

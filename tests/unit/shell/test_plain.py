@@ -121,7 +121,7 @@ def test_capture_and_then_the_proof(world: World) -> None:
     assert run_menu(person) == 0
     assert [wish.words for wish in world.started] == [
         ("capture", "/dev/sda", "/dev/sdb1:pc.rescue", "--level", "3"),
-        ("verify", "--deep", "/dev/sdb1:pc.rescue"),
+        ("verify", "--filesystems", "/dev/sdb1:pc.rescue"),
     ]
     assert world.started[1].places == (Path("/dev/sdb1"),)
 

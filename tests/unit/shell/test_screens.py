@@ -216,7 +216,7 @@ def test_check_forwards_and_backwards(size: tuple[int, int], tmp_path: Path) -> 
         check_snapshot(f"check-level-{size[0]}", text)
         assert await keys.press("escape") == first
         await keys.press("enter", "enter")
-        assert world.started[0].words == ("verify", "--deep", IMAGE.word)
+        assert world.started[0].words == ("verify", "--filesystems", IMAGE.word)
 
     drive(world, work, size=size)
 
