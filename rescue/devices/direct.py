@@ -25,6 +25,9 @@ LEAST = 64 << 10
 LARGEST = 1 << 20
 """Bytes of one transfer at most, and of each thread's buffer."""
 
+_FOLIO = 4 << 20  # the kernel lets go of a piece of its memory whole or not at all: 2 MiB at most
+_NOTED = 4096  # places that are remembered; of more all is let go of
+
 
 def buffer() -> memoryview:
     """``LARGEST`` bytes of zeros that begin on a page."""
@@ -50,6 +53,8 @@ class DirectIO:
         self._fd = fd
         self._direct = reopen(fd)
         self._able = self._direct >= 0
+        self._knows = True
+        self._noted: set[int] | None = set()
         self._local = threading.local()
 
     @property
@@ -68,7 +73,26 @@ class DirectIO:
             done = self._past(lambda: os.pwrite(self._direct, room[:count], offset))
             if done is not None:
                 return done
-        return os.pwrite(self._fd, data[: self._before(offset, len(data))], offset)
+        done = os.pwrite(self._fd, data[: self._before(offset, len(data))], offset)
+        noted = self._noted
+        if noted is not None:
+            noted.update(range(offset // _FOLIO, (offset + max(done, 1) - 1) // _FOLIO + 1))
+            if len(noted) > _NOTED:
+                self._noted = None
+        return done
+
+    def forget(self) -> None:
+        """Have the kernel let go of what was written through its memory, and has been flushed.
+
+        What lies there is then read from the disk. Past the cache the kernel does so itself. Places
+        stay noted: a thread may be writing there meanwhile, and the next call must know of it.
+        """
+        noted = self._noted
+        if noted is None:
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            return
+        for number in tuple(noted):  # at once: others may add to it
+            os.posix_fadvise(self._fd, number * _FOLIO, _FOLIO, os.POSIX_FADV_DONTNEED)
 
     def read(self, room: memoryview, offset: int) -> int:
         """Fill some of ``room``, as ``preadv`` does; how many bytes it was.
@@ -83,6 +107,24 @@ class DirectIO:
             if done is not None:
                 return done
         return os.preadv(self._fd, [room[: self._before(offset, len(room))]], offset)
+
+    def read_known(self, room: memoryview, offset: int) -> int:
+        """As ``read``, but what the kernel has in its memory is taken from there.
+
+        For what a file holds, whoever wrote it; not for proof that something reached the disk.
+        """
+        if self._knows:
+            try:
+                count = os.preadv(self._fd, [room], offset, os.RWF_NOWAIT)
+            except BlockingIOError:
+                count = 0  # it has nothing of it
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+                self._knows, count = False, 0  # this filesystem cannot be asked
+            if count:
+                return count
+        return self.read(room, offset)
 
     def _whole(self, offset: int, length: int) -> int:
         """Bytes from here that can go past the cache at once; 0: none."""

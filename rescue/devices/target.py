@@ -71,7 +71,9 @@ class SafeTarget:
         )
 
     def flush(self) -> None:
-        """Bring everything to the disk, and drop what was cached, so that reading asks the disk.
+        """Bring everything to the disk, so that reading back what ``io`` wrote asks the disk.
+
+        Of a disk nothing stays cached; of a file what was not written does.
 
         Raises:
             DiskTrouble: the disk reported an error, now or for an earlier write.
@@ -81,7 +83,7 @@ class SafeTarget:
             if self.disk.kind == "block":
                 fcntl.ioctl(self.fd, _BLKFLSBUF)
             else:
-                os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                self.io.forget()
         except OSError as error:
             raise from_os_error(error, f"write {self.path}") from error
 

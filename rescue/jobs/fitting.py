@@ -21,16 +21,14 @@ from rescue.core.extent import Extent, ExtentMap
 from rescue.core.progress import Reporter
 from rescue.core.units import format_size
 from rescue.devices import loop
-from rescue.jobs import byfiles
 from rescue.restore import growing
 from rescue.restore.plan import Resize
 from rescue.restore.work import After, Piece
 from rescue.view.names import SCRATCH
-from rescue.view.opened import open_view
-from rescue.view.sources import Opener, image_source
 
 if TYPE_CHECKING:
     from rescue.image.keys import Secret
+    from rescue.view.sources import Opener
 
 # Boot code may lie in front of any filesystem's first structure; btrfs reserves the most.
 _HEAD = 65536
@@ -57,6 +55,11 @@ def fitted(
     if not wanted:
         yield (), ()
         return
+    # Most restores shrink nothing, and need not wait for the view to be loaded.
+    from rescue.jobs import byfiles
+    from rescue.view.opened import open_view
+    from rescue.view.sources import image_source
+
     with ExitStack() as stack:
         opened = stack.enter_context(image_source(image, strict=False, opener=opener))
         view = stack.enter_context(open_view(opened, filesystems=False))

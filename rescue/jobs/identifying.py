@@ -18,7 +18,6 @@ from rescue.core.progress import Reporter
 from rescue.core.units import plural
 from rescue.devices import loop
 from rescue.devices.target import SafeTarget
-from rescue.jobs.trees import IN_SUBVOLUMES, PATTERNS, FatTree, MountedTree, Tree, matching
 from rescue.restore import identity as identities
 from rescue.restore import marker, setid
 from rescue.restore.growing import private_mount
@@ -26,12 +25,12 @@ from rescue.restore.identity import Edit, Identity, NewId
 from rescue.restore.layout import Place
 from rescue.restore.plan import RestorePlan
 from rescue.restore.work import After, told
-from rescue.view.fat import Fat
 
 if TYPE_CHECKING:
     from rescue.devices.model import Disk
     from rescue.image.manifest import Volume
     from rescue.image.reader import Image
+    from rescue.jobs.trees import Tree
 
 _MOUNTS = {
     "ext2": ("ext4", ""),
@@ -97,6 +96,9 @@ def _setter(place: Extent, one: NewId, sector: int) -> Callable[[SafeTarget, Rep
 def _follower(
     plan: RestorePlan, identity: Identity, volume: Volume, place: Place, sector: int
 ) -> Callable[[SafeTarget, Reporter], Sequence[str]]:
+    # Loaded only where identifiers change: every restore looks into this module.
+    from rescue.jobs.trees import IN_SUBVOLUMES, PATTERNS, matching
+
     places = plan.arrangement.places if plan.arrangement else ()
     patterns = (*PATTERNS, *IN_SUBVOLUMES) if volume.fs == "btrfs" else PATTERNS
 
@@ -177,6 +179,9 @@ class _TargetStore:
 @contextmanager
 def _opened(target: SafeTarget, volume: Volume, place: Extent, sector: int) -> Iterator[Tree | str]:
     """The files of a volume on the target; or why they cannot be seen."""
+    from rescue.jobs.trees import FatTree, MountedTree
+    from rescue.view.fat import Fat
+
     if volume.fs == "vfat":
         try:
             fat = Fat(_TargetStore(target), place)

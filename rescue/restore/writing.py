@@ -11,13 +11,12 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from rescue.core.errors import DiskTrouble, ImageDamaged, from_os_error
 from rescue.core.extent import Extent
 from rescue.devices import direct
-from rescue.devices.direct import DirectIO
 from rescue.devices.target import SafeTarget
 from rescue.image.header import CHUNK_SIZE
 from rescue.image.index import Entry, Where
@@ -31,6 +30,9 @@ _BATCH = 4 << 20  # stored bytes a worker reads at once
 _JOIN = 64 << 10
 # When only what differs is written: in steps of this, so that a changed page costs little.
 _STEP = 64 << 10
+
+Read = Callable[[memoryview, int], int]
+"""Fills some of the room with the target's bytes from an offset; how many it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,9 @@ class Workers:
         self._image = image
         self._target = target
         self._compare = compare
+        # A plain file is what its filesystem says it is; a disk is what it gives back itself.
+        io = target.io
+        self._look: Read = io.read if _is_block(target.fd) else io.read_known
         self._local = threading.local()
 
     def write(self, entries: list[Entry]) -> Done:
@@ -147,7 +152,7 @@ class Workers:
         for entry in entries:
             pieces = self._pieces(entry)
             total += sum(high - low for low, high, _ in pieces)
-            found = self._gather(entry, pieces)
+            found = self._gather(entry, pieces, self._look)
             if self._is_whole(entry, pieces) and self._image.namer(found) == entry.digest:
                 continue
             try:
@@ -177,7 +182,7 @@ class Workers:
             if not pieces:
                 continue
             total += sum(high - low for low, high, _ in pieces)
-            found = self._gather(entry, pieces)
+            found = self._gather(entry, pieces, self._target.io.read)
             if self._is_whole(entry, pieces):
                 same = self._image.namer(found) == entry.digest
             else:
@@ -209,7 +214,7 @@ class Workers:
         captured = sum(high - low for low, high in self._image.captured.within(start, end))
         return captured == sum(high - low for low, high, _ in pieces)
 
-    def _gather(self, entry: Entry, pieces: list[Piece]) -> memoryview:
+    def _gather(self, entry: Entry, pieces: list[Piece], read: Read) -> memoryview:
         """The chunk as the target holds it: its pieces, and zeros where nothing was captured.
 
         It lies in memory that the next call of this thread uses again.
@@ -224,16 +229,16 @@ class Workers:
             for low, high, to in pieces:
                 view[at : low - start] = bytes(low - start - at)
                 at = high - start
-                _fill(self._target.io, view[low - start : at], to)
+                _fill(read, view[low - start : at], to)
         except OSError as error:
             raise from_os_error(error, f"read {self._target.path}") from error
         view[at:] = bytes(len(view) - at)
         return view
 
 
-def _fill(io: DirectIO, view: memoryview, offset: int) -> None:
+def _fill(read: Read, view: memoryview, offset: int) -> None:
     while view:
-        count = io.read(view, offset)
+        count = read(view, offset)
         if count == 0:
             raise OSError(errno.EIO, "it ended too early")
         view = view[count:]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from rescue.capture.plan import plan_capture
+from rescue.devices.blockio import Source
 
 GIB = 1 << 30
 _FROM = ("/usr", "/opt", "/var/lib", "/etc", "/root", "/home")
@@ -187,3 +188,24 @@ def scatter_files(volume: Path, share: float, point: Path, used: list[tuple[int,
                         file.write(rng.randbytes(4096))
     finally:
         sh("umount", point)
+
+
+def disturb(disk: Path, share: float) -> None:
+    """Write ``share`` of a disk file's data anew: pieces of 4 KiB to 1 MiB, anywhere in it."""
+    rng = random.Random()
+    with disk.open("r+b", buffering=0) as file, Source(disk) as source:
+        data = list(source.data_extents().pairs())
+        weights = [end - start for start, end in data]
+        left = sum(weights) * share
+        while left > 0:
+            start, end = rng.choices(data, weights)[0]
+            length = min(end - start, rng.choice([4096, 65536, 1 << 20]))
+            file.seek(rng.randrange(start, end - length + 1) // 4096 * 4096)
+            left -= file.write(rng.randbytes(length))
+        os.fsync(file.fileno())
+
+
+def chill(disk: Path) -> None:
+    """Have the kernel forget what it has of a file."""
+    with disk.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.bench import corpus
+from tests.bench import corpus, timing
 from tests.bench.timing import Job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,12 +114,38 @@ class Bench:
                   source=image, needs=("ours3",))  # fmt: skip
         self._add("deep", "rescue verify --deep", f"{RESCUE} verify --deep {image}",
                   source=image, needs=("ours3",))  # fmt: skip
+        self._changed(image)
         self._views(image)
         self._add("chkimg", "zstd -dc, partclone.chkimg",
                   f"zstd -qdc {packed} | partclone.chkimg -s - -L /dev/null 2>/dev/null",
                   source=packed, needs=("partclone3",))  # fmt: skip
         self._add("help", "rescue --help", f"{RESCUE} --help")
         self._add("show", "rescue show", f"{RESCUE} show {image}", needs=("ours3",))
+
+    def _changed(self, image: Path) -> None:
+        """Restoring over a target of which 1 % differs: in the kernel's memory, and not in it."""
+        target, told = self.out / "t.raw", self.out / "changed.json"
+        for key, words in (("changed", "1 % different"), ("changed-cold", "the same, not cached")):
+            job = self._add(
+                key,
+                f"rescue restore --changed-only, {words}",
+                f"{RESCUE} restore --json --changed-only --erase {target} {image} {target} >{told}",
+                source=image,
+                needs=("ours3",),
+            )
+
+            def before(warm: bool = key == "changed") -> None:
+                if not target.exists():
+                    corpus.sh(RESCUE, "restore", "--no-read-back", image, target)
+                corpus.disturb(target, CHANGED)
+                timing.warm(target) if warm else corpus.chill(target)
+
+            def counted(job: Job = job) -> int:
+                result = json.loads(told.read_text())
+                job.whole = result["written"]
+                return int(result["stored"])
+
+            job.before, job.counted = before, counted
 
     def _views(self, image: Path) -> None:
         """Reading through the view; mounting and unmounting are not timed."""

@@ -18,6 +18,7 @@ _TARGETS = (
     ("capture at level 3 against partclone, zstd -3", "partclone3", "ours3", 2.2),
     ("capture at level 1 against partclone, zstd -1", "partclone1", "ours1", 3.0),
     ("restore to a file against partclone.restore", "partclone-restore", "restore", 3.0),
+    ("restore --changed-only, 1 % different, against a full one", "restore", "changed", 4.0),
     ("verify (stored bytes) against partclone.chkimg", "chkimg", "verify", 20.0),
     ("verify --deep against partclone.chkimg", "chkimg", "deep", 4.0),
     ("reading through the view against verify --deep", "deep", "view-sequence", 0.7),
@@ -38,6 +39,10 @@ def _percent(one: Job, other: Job) -> float:
     return 100 * one.out / other.out
 
 
+def _share(job: Job) -> float:
+    return 100 * job.out / job.whole
+
+
 # (words, jobs, figure of them, bound, unit)
 _LIMITS: tuple[tuple[str, tuple[str, ...], Callable[..., float], float, str], ...] = (
     ("size against partclone, zstd -3", ("ours3", "partclone3"), _out, 1.03, ""),
@@ -46,6 +51,7 @@ _LIMITS: tuple[tuple[str, tuple[str, ...], Callable[..., float], float, str], ..
     ("the same at level 3 without the codec check", ("unchecked", "bare3"), _wall, 1.10, ""),
     ("incremental, 1 % rewritten: size", ("incremental", "ours3"), _percent, 2, " %"),
     ("incremental, 1 % scattered: size", ("scattered", "ours3"), _percent, 4, " %"),
+    ("restore --changed-only: written of it", ("changed",), _share, 2, " %"),
     ("encryption on against off", ("sealed", "ours3"), _wall, 1.10, ""),
     ("peak memory, 1 TB disk", ("terabyte",), lambda job: job.memory / 1e6, 400, " MB"),
     ("peak memory, 1 TB in use", ("full-terabyte",), lambda job: job.memory / 1e6, 400, " MB"),

@@ -34,6 +34,8 @@ class Job:
         needs: keys of the jobs whose outputs it reads.
         keep: leave the output for other jobs; others are removed at once.
         before, after: run untimed before and after every run.
+        counted: says how many bytes a run wrote, where that is not the size of the output.
+        whole: what those are compared with.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Job:
     keep: bool = False
     before: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
+    counted: Callable[[], int] | None = None
+    whole: int = 0
     statuses: tuple[int, ...] = (0,)
     runs: list[Run] = field(default_factory=list)
 
@@ -121,7 +125,7 @@ def run(job: Job) -> Run:
     took = json.loads(done.stdout) if done.returncode == 0 else {"status": done.returncode}
     if took["status"] not in job.statuses:
         sys.exit(f"error: {job.name} failed with {took['status']}: {done.stderr[-500:]}")
-    out = size_of(job.output) if job.output else 0
+    out = job.counted() if job.counted else size_of(job.output) if job.output else 0
     if job.output is not None and not job.keep:
         remove(job.output)  # or it would push the sources out of memory
     result = Run(took["wall"], took["processor"], took["memory"], out)

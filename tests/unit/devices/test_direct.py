@@ -119,3 +119,53 @@ def test_other_errors_are_the_callers(file: int, monkeypatch: pytest.MonkeyPatch
     io.close()
     io.close()
     assert not io.able
+
+
+def known(fd: int, offset: int) -> bool:
+    """Whether the kernel has this page in its memory."""
+    try:
+        return os.preadv(fd, [bytearray(ALIGNMENT)], offset, os.RWF_NOWAIT) > 0
+    except BlockingIOError:
+        return False
+    except OSError:
+        pytest.skip("this filesystem does not say what is in memory")
+
+
+def test_only_what_was_written_through_the_cache_is_let_go_of(file: int) -> None:
+    """It is read back from the disk then; what others read before stays where it is fast."""
+    os.pwrite(file, random.Random(3).randbytes(SIZE), 0)
+    os.fsync(file)
+    os.pread(file, SIZE, 0)
+    io = DirectIO(file)
+    place = SIZE - LEAST
+    write(io, b"mark", place + 10)
+    os.fsync(file)
+    assert known(file, place) and known(file, 0)
+    for _ in range(2):  # noted places stay so
+        io.forget()
+        assert not known(file, place) and known(file, 0)
+        os.pread(file, SIZE, 0)
+    io.close()
+
+
+def test_what_is_known_is_taken_from_memory_and_the_rest_from_the_disk(io: DirectIO) -> None:
+    fd, data = io._fd, random.Random(4).randbytes(SIZE)
+    os.pwrite(fd, data, 0)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # no more than what is asked for
+    os.pread(fd, LARGEST // 2, LARGEST)
+    room, got = direct.buffer(), 0
+    while got < LARGEST:
+        count = io.read_known(room[got:], LARGEST + got)
+        assert count > 0
+        got += count
+    assert bytes(room) == data[LARGEST : 2 * LARGEST]
+    refusing = os.memfd_create("no answer")  # its memory is the file: nothing to be asked
+    try:
+        os.pwrite(refusing, data[:LARGEST], 0)
+        other = DirectIO(refusing)
+        assert other.read_known(room, 0) and bytes(room[:4096]) == data[:4096]
+        other.close()
+    finally:
+        os.close(refusing)
