@@ -171,13 +171,16 @@ def test_the_wrong_one(bench: Bench) -> None:
 def test_a_file_that_this_user_may_not_write(bench: Bench) -> None:
     disk = bench.target()
     disk.chmod(0o444)
-    for path in (bench.folder, *list(bench.folder.parents)[:2]):
-        path.chmod(0o755)
+    for path in (bench.folder, *bench.folder.parents):
+        if not path.stat().st_mode & 0o001:  # as many levels as pytest and its workers made
+            path.chmod(0o755)
     image = bench.folder / "pc.rescue"
     shutil.copy(bench.image, image)
     image.chmod(0o444)
     before = digest(disk, 0, SIZE)
     command = ["setpriv", "--reuid", "65534", "--clear-groups", str(RESCUE), "restore"]
+    if subprocess.run([*command[:-1], "--version"], capture_output=True).returncode:
+        pytest.skip("an ordinary user cannot reach this installation")
     done = subprocess.run(
         [*command, str(image), str(disk), "--erase", str(disk)], capture_output=True, text=True
     )
