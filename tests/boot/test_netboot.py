@@ -73,7 +73,9 @@ def test_secure_boot_over_http(
     folder = tmp_path / "netboot"
     with served(folder) as (url, asked):
         make(folder, iso, url)
-        wire = Wire(tmp_path / "nothing", f"{url}/shimx64.efi")
+        nothing = tmp_path / "nothing"
+        nothing.mkdir()
+        wire = Wire(nothing, f"{url}/shimx64.efi")
         # Little memory on purpose: docs/cli.md says that this is enough.
         machine = Machine(Firmware.SECURE_BOOT, memory=1024, wire=wire)
         with Guest(machine, accelerator, log("secureboot")) as guest:

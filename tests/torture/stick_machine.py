@@ -22,7 +22,7 @@ from tests.torture.calling import Wrong
 SERIAL = "TORTURE"
 _STORE = "store.raw"
 # What the media have no wheels of; pure Python, whatever the versions are.
-_PACKAGES = ("jinja2", "markupsafe")
+_PACKAGES = ("jinja2", "markupsafe", "pycdlib")
 _UPDATE = (
     "cd /mnt && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/mnt python3 -m builder.cli.main usb "
     f"/dev/disk/by-id/usb-QEMU_QEMU_HARDDISK_{SERIAL}-0:0 --update --iso /mnt/{{iso}} "
