@@ -108,7 +108,7 @@ def test_a_support_bundle_that_cannot_be_saved_is_a_sentence(
 
     async def work(keys: Keys) -> None:
         text = await keys.press("f9")
-        assert "That did not work: tar failed. look at the log." in text
+        assert "That did not work: tar failed. What to do: look at the log." in text
 
     drive(World(), work)
 
