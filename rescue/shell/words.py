@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rescue.core.errors import Exit
+from rescue.core.errors import Exit, RescueError
 from rescue.devices.model import Disk
 from rescue.jobs import describe
 from rescue.jobs.tasks import Task
@@ -13,6 +13,12 @@ from rescue.shell.facts import Found, Sight, is_medium
 
 if TYPE_CHECKING:
     from rescue.image.manifest import Volume
+
+
+def failed(error: RescueError) -> str:
+    """What went wrong and what to do, as sentences."""
+    hint = f" What to do: {error.hint}." if error.hint else ""
+    return f"That did not work: {error.message}.{hint}"
 
 
 def safe(text: str) -> str:

@@ -86,13 +86,20 @@ def choose_restore(screen: Screen, image: str) -> None:
     screen.press("ret")
 
 
-def confirm_blank(screen: Screen) -> None:
-    """The second disk of the list, its identity typed."""
+_HALF = """d=$(lsblk -ndo PATH,SERIAL | sed -n 's/ *BLANK01//p')
+until head -c 64 $d | grep -q 'HALF RESTORED'; do sleep 0.2; done"""
+
+
+def confirm_blank(screen: Screen, *, half: bool = False) -> None:
+    """The second disk of the list, or the first when it is half restored; its identity typed."""
     text = screen.wait("Onto which disk?", 30)
     assert "NOT POSSIBLE: the image is on it" in text
     assert text.count("NOT POSSIBLE") == 1, text
-    assert text.index("MACHINE01") < text.index("BLANK01") < text.index("LARGE01"), text
-    screen.press("down", "ret")
+    order = ["BLANK01", "MACHINE01"] if half else ["MACHINE01", "BLANK01"]
+    places = [text.index(serial) for serial in (*order, "LARGE01")]
+    assert places == sorted(places), text
+    assert ("goes on where it stopped" in text) == half, text
+    screen.press(*(["home"] if half else ["home", "down"]), "ret")
     # The machine's own disk is still in it.
     screen.wait("In place of the first disk, or beside it?", 30)
     screen.press("ret")
@@ -183,6 +190,7 @@ def test_capture_proof_and_restore_by_keys_alone(
         guest.monitor.execute("block_set_io_throttle", device="drive2", **slow)
         confirm_blank(screen)
         screen.wait("writing to the disk", 60)
+        assert guest.shell(_HALF.replace("\n", "; "), 60)[0] == 0
         guest.monitor.unplug("dev-drive2")
         text = screen.wait("Once more", 60)
         keep(guest, log("pulled-out"))
@@ -195,7 +203,7 @@ def test_capture_proof_and_restore_by_keys_alone(
         guest.monitor.execute("device_add", serial="BLANK01", id="dev-again", **stick)
         guest.shell("until lsblk -no SERIAL | grep -q BLANK01; do sleep 1; done; udevadm settle")
         screen.press("home", "ret")
-        confirm_blank(screen)
+        confirm_blank(screen, half=True)
         screen.wait("The disk is restored.", 90, never="trouble")
         screen.wait("Start the machine now", 30)
         keep(guest, log("restored"))

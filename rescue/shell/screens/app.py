@@ -15,6 +15,7 @@ from rescue.shell import actions
 from rescue.shell.flows.base import Answer, Flow, Ready
 from rescue.shell.screens import style
 from rescue.shell.screens.first import FirstScreen
+from rescue.shell.words import failed
 from rescue.shell.world import World
 
 
@@ -78,9 +79,7 @@ class RescueApp(App[None]):
             try:
                 said = work()
             except RescueError as error:
-                said = f"That did not work: {error.message}." + (
-                    f" {error.hint}." if error.hint else ""
-                )
+                said = failed(error)
             self.call_from_thread(then, said)
 
         self.run_worker(run, thread=True, exit_on_error=False)

@@ -18,7 +18,7 @@ from rescue.core.errors import RescueError
 from rescue.core.units import format_size, plural
 from rescue.shell.browser import Browser, Row, opened
 from rescue.shell.flows.files import CopyFlow
-from rescue.shell.words import safe
+from rescue.shell.words import failed, safe
 
 if TYPE_CHECKING:
     from rescue.shell.screens.app import RescueApp
@@ -56,6 +56,7 @@ class BrowseScreen(Screen[None]):
         self._path = ""
         self._rows: list[Row] = []
         self._marked: list[str] = []
+        self._turn = 0
         self._done = threading.Event()
 
     @property
@@ -93,8 +94,7 @@ class BrowseScreen(Screen[None]):
                 self._later(self._enter, "")
                 self._done.wait()
         except RescueError as error:
-            hint = f" {error.hint}." if error.hint else ""
-            self._later(self._say, f"That did not work: {error.message}.{hint} Press Esc.")
+            self._later(self._say, f"{failed(error)} Press Esc.")
         finally:
             self._browser = None
 
@@ -108,29 +108,41 @@ class BrowseScreen(Screen[None]):
         browser = self._browser
         if browser is None:
             return
-        self._say("Looking ...")
+        turn = self._begin("Looking ...")
 
         def read() -> None:
             try:
                 rows, failed = browser.rows(path)
             except RescueError as error:
-                self._later(self._say, f"That did not work: {error.message}.")
+                self._later(self._fail, turn, error)
                 return
-            self._later(self._show, path, rows, failed)
+            self._later(self._show, turn, path, rows, failed)
 
         self.run_worker(read, thread=True, exclusive=True, exit_on_error=False)
 
-    def _show(self, path: str, rows: list[Row], failed: list[str]) -> None:
+    def _begin(self, said: str) -> int:
+        """A look that takes its time; one that it overtakes shows nothing any more."""
+        self._turn += 1
+        self._say(said)
+        return self._turn
+
+    def _fail(self, turn: int, error: RescueError) -> None:
+        if turn == self._turn:
+            self._say(failed(error))
+
+    def _show(self, turn: int, path: str, rows: list[Row], failed: list[str]) -> None:
+        if turn != self._turn:
+            return
         before, self._path, self._rows = self._path, path, rows
         head = Text(safe(f" {self._source}   /{path}"), no_wrap=True, overflow="ellipsis")
         self.query_one("#head", Static).update(head)
         left = self.query_one("#left", OptionList)
-        left.set_options([self._option(row) for row in rows])
+        left.set_options([self._option(row, number) for number, row in enumerate(rows)])
         came_from = [n for n, row in enumerate(rows) if row.path == before]
         left.highlighted = came_from[0] if came_from else 0 if rows else None
         self._say("; ".join(failed[:3]) if failed else "" if rows else "This folder is empty.")
 
-    def _option(self, row: Row) -> Option:
+    def _option(self, row: Row, number: int) -> Option:
         """One line; the end of a long path is what tells one from another."""
         room = max(20, self.size.width * 3 // 5 - 4)
         mark = "*" if row.path in self._marked else " "
@@ -144,17 +156,18 @@ class BrowseScreen(Screen[None]):
         if len(line) + len(name) > room:
             cut = max(4, room - len(line) - 3)
             name = name[:cut] + "..." if about else "..." + name[-cut:]
-        return Option(Text(line + name))
+        return Option(Text(line + name), id=f"{self._turn}-{number}")
 
     def _here(self) -> Row | None:
         """The entry under the cursor."""
         number = self.query_one("#left", OptionList).highlighted
         return self._rows[number] if number is not None and number < len(self._rows) else None
 
-    def on_option_list_option_selected(self, _event: object) -> None:
-        """Enter: into a folder, or look at a file."""
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Enter: into a folder, or look at a file; of the list that was looked at, and no other."""
         row = self._here()
-        if row is None:
+        drawn = self.query_one("#left", OptionList).highlighted_option
+        if row is None or drawn is None or event.option.id != drawn.id:
             return
         if row.why:
             self._say(f"Its files cannot be seen: {row.why}.")
@@ -178,7 +191,7 @@ class BrowseScreen(Screen[None]):
         else:
             self._marked.append(row.path)
         number = left.highlighted or 0
-        left.replace_option_prompt_at_index(number, self._option(row).prompt)
+        left.replace_option_prompt_at_index(number, self._option(row, number).prompt)
         left.highlighted = min(number + 1, len(self._rows) - 1)
         self._draw_marked()
 
@@ -217,16 +230,16 @@ class BrowseScreen(Screen[None]):
         browser, word = self._browser, event.value.strip()
         if browser is None or not word:
             return
-        self._say(f'Searching for "{word}" ...')
+        turn = self._begin(f'Searching for "{word}" ...')
 
         def find() -> None:
             try:
                 rows, all_of_them = browser.search(word)
             except RescueError as error:
-                self._later(self._say, f"That did not work: {error.message}.")
+                self._later(self._fail, turn, error)
                 return
             failed = [] if all_of_them else ["there are more; search for a longer word"]
-            self._later(self._show, self._path, rows, failed or [f'found for "{word}"'])
+            self._later(self._show, turn, self._path, rows, failed or [f'found for "{word}"'])
 
         self.run_worker(find, thread=True, exclusive=True, exit_on_error=False)
 

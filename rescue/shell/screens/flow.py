@@ -26,7 +26,7 @@ from textual.widgets.selection_list import Selection
 from rescue.core.errors import RescueError
 from rescue.shell.flows.base import Answer, Ask, Choice, Flow, Ready, take
 from rescue.shell.screens.style import bars_text
-from rescue.shell.words import safe
+from rescue.shell.words import failed, safe
 
 if TYPE_CHECKING:
     from rescue.shell.screens.app import RescueApp
@@ -163,7 +163,7 @@ class FlowScreen(Screen[None]):
     def _failed(self, error: RescueError) -> None:
         """The machine could not be asked: take the last answer back and say why."""
         self._busy = False
-        words = f"That did not work: {error.message}." + (f" {error.hint}." if error.hint else "")
+        words = failed(error)
         if self._order:
             self._answers.pop(self._order.pop(), None)
         if self._step is None:

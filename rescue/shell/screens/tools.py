@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 
 from rescue.core.errors import RescueError
 from rescue.shell import actions, keyboard
+from rescue.shell.words import failed
 
 if TYPE_CHECKING:
     from rescue.shell.screens.app import RescueApp
@@ -84,7 +85,7 @@ class ToolsScreen(Screen[None]):
         try:
             actions.leave(word)
         except RescueError as error:
-            self.app.call_from_thread(self.shell.say, f"{error.message}: {error.hint}.")
+            self.app.call_from_thread(self.shell.say, failed(error))
 
 
 class KeyboardScreen(Screen[None]):
