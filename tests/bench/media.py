@@ -2,7 +2,7 @@
 
     ci/bench media [--rounds N] [--variants] [--stock] [--out FOLDER]
 
-Writes benchmarks-media.md. With --stock a stock Debian live (see ``stock``) starts in turn with ours.
+Writes benchmarks-media.md. With --stock a stock Debian live (``stock``) starts in turn with ours.
 """
 
 from __future__ import annotations
