@@ -1,8 +1,8 @@
 """What the media weigh, how long they take to make again, and to start.
 
-    ci/bench media [--rounds N] [--variants] [--out FOLDER]
+    ci/bench media [--rounds N] [--variants] [--stock] [--out FOLDER]
 
-Writes benchmarks-media.md. In turn with ours a stock Debian live (see ``stock``) is started.
+Writes benchmarks-media.md. With --stock a stock Debian live (``stock``) starts in turn with ours.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1, help="starts of each; default 1")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     parser.add_argument("--variants", action="store_true", help="weigh each variant, too")
+    parser.add_argument("--stock", action="store_true", help="start a stock Debian live beside it")
     given = parser.parse_args()
     base = ensure_base()
     chosen = accelerator.choose(base.kernel, base.initrd)
@@ -132,8 +133,13 @@ def main() -> int:
         words: list[str | Path] = [sys.executable, "-m", "builder.cli.main", "iso"]
         builds = [("again, after a change of code", timed([*words, Path(name) / "again.iso"]))]
         weights = [*sizes(iso), *(variants(Path(name)) if given.variants else [])]
-    ours, theirs = start_in_turn(iso, stock.ensure(ROOT / "build" / "stock"), chosen, given.rounds)
-    starts = [ours, start(iso, Firmware.UEFI, media.READY, chosen, given.rounds), theirs]
+    uefi = start(iso, Firmware.UEFI, media.READY, chosen, given.rounds)
+    if given.stock:
+        peer = stock.ensure(ROOT / "build" / "stock")
+        ours, theirs = start_in_turn(iso, peer, chosen, given.rounds)
+        starts = [ours, uefi, theirs]
+    else:
+        starts = [start(iso, Firmware.BIOS, media.READY, chosen, given.rounds), uefi]
     given.out.mkdir(parents=True, exist_ok=True)
     text = report(weights, builds, starts, chosen.name)
     (given.out / "benchmarks-media.md").write_text(text)

@@ -44,7 +44,7 @@ def make_disk(iso: Path, room: Path) -> Path:
     size = (iso.stat().st_size // MIB + 64) * MIB
     with volume.open("wb") as file:
         file.truncate(size)
-    run(["mkfs.exfat", "-q", "-L", "HOLDER", volume])
+    run(["mkfs.exfat", "-L", "HOLDER", volume])
     with volumes.mounted(volumes.KINDS["exfat"], volume, room / "mounted") as root:
         target = root / ISO[1:]
         target.parent.mkdir()
