@@ -10,8 +10,8 @@ On the machine's first console (``screen``), or on its serial line in ``--plain`
 
     ci/torture shell --face screen|serial [--folder DIR] [--pictures DIR]
 
-``--pictures`` keeps a picture of every screen, named as in docs/shell. It takes eight minutes where
-there is no KVM, which is why ci/test drives a smaller disk.
+``--pictures`` keeps a picture of every screen, named as in docs/shell. It takes long where there is
+no KVM, which is why ci/test drives a smaller disk.
 """
 
 from __future__ import annotations
