@@ -15,7 +15,7 @@ from pathlib import Path
 
 from builder.recipe_network import Network, Wifi, wired, wireless
 from builder.recipe_values import Table
-from builder.rootfs.variants import STANDARD, VARIANTS
+from builder.rootfs.variants import SMALL, VARIANTS
 from rescue.core.errors import UsageError, from_os_error
 from rescue.core.sshkey import PUBLIC_KEY
 
@@ -62,7 +62,7 @@ class Colours:
 class Recipe:
     """What a medium holds beyond the standard."""
 
-    variant: str = STANDARD.name
+    variant: str = SMALL.name
     """Which sets of drivers, firmware and programs it has: a name of VARIANTS."""
     hostname: str = "rescue"
     keyboard: str = KERNEL_KEYBOARD
@@ -138,7 +138,7 @@ def parse(text: str, name: str, folder: Path) -> Recipe:
     keys = table.texts(
         "ssh_authorized_keys", PUBLIC_KEY, 'lines as in a .pub file: "ssh-ed25519 AAAA…"'
     )
-    variant = table.choice("variant", STANDARD.name, tuple(VARIANTS))
+    variant = table.choice("variant", SMALL.name, tuple(VARIANTS))
     wifi = wireless(table, folder)
     if wifi is not None and not VARIANTS[variant].wireless:
         raise table.refuse("wifi", f"the variant {variant} has no Wi-Fi", 'variant = "standard"')

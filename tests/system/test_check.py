@@ -99,8 +99,7 @@ def test_a_laptop_that_starts_it(iso: Path, tmp_path: Path) -> None:
         assert words in text
     assert "[144d:a808]: driver nvme" in text
     assert "[10ec:8168]: driver r8169" in text
-    assert "[8086:2725]: driver iwlwifi" in text
-    assert ("network", "note") not in said
+    assert "Wi-Fi" in said["network", "note"]
 
 
 def test_a_machine_that_refuses_it(iso: Path, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_base_layer_is_named_by_what_makes_it(tmp_path: Path) -> None:
     first = key()
     assert first == key(menu_timeout=9, hostname="x")
     keys = {first, key(packages=("mc",)), key(compression=3), key(modules=("linux", "ls"))}
-    keys |= {key(variant="small"), key(variant="full"), key(locales=("de_DE.UTF-8",))}
+    keys |= {key(variant="standard"), key(variant="full"), key(locales=("de_DE.UTF-8",))}
     (hooks / "x").write_text("1")
     keys.add(key())
     (tmp_path / "modes").write_text("0755 etc/initramfs-tools/hooks/x\n")

@@ -243,7 +243,7 @@ def test_the_network_file() -> None:
 
 def test_a_wifi_keeps_its_passphrase_to_itself(tmp_path: Path) -> None:
     secret = 'quotes "and" all'
-    text = f"[wifi]\nssid = 'Café'\npassphrase = '{secret}'\n"
+    text = f"variant = 'standard'\n[wifi]\nssid = 'Café'\npassphrase = '{secret}'\n"
     recipe = parse(text, "r.toml", HERE)
     assert recipe.wifi is not None
     assert recipe.network.mode == "dhcp"
@@ -258,7 +258,7 @@ def test_a_wifi_keeps_its_passphrase_to_itself(tmp_path: Path) -> None:
         (tmp_path / "wifi.txt").write_text(wrong)
         for line in (f"passphrase = {json.dumps(wrong)}", "passphrase_file = 'wifi.txt'"):
             with pytest.raises(UsageError, match="is not a passphrase") as caught:
-                parse(f"[wifi]\nssid = 'x'\n{line}", "r.toml", tmp_path)
+                parse(f"variant = 'standard'\n[wifi]\nssid = 'x'\n{line}", "r.toml", tmp_path)
             assert wrong not in caught.value.message + caught.value.hint
 
 
