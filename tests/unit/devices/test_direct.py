@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -142,10 +143,21 @@ def test_only_what_was_written_through_the_cache_is_let_go_of(file: int) -> None
     os.fsync(file)
     assert known(file, place) and known(file, 0)
     for _ in range(2):  # noted places stay so
-        io.forget()
-        assert not known(file, place) and known(file, 0)
-        os.pread(file, SIZE, 0)
+        assert any(_is_only_there(io, file, place) for _ in range(50))
     io.close()
+
+
+def _is_only_there(io: DirectIO, file: int, place: int) -> bool:
+    """Forgotten at ``place``, known elsewhere.
+
+    On a busy machine the kernel may hold on to a page for a moment, or take another one away.
+    """
+    os.pread(file, SIZE, 0)
+    io.forget()
+    if known(file, place) or not known(file, 0):
+        time.sleep(0.02)
+        return False
+    return True
 
 
 def test_what_is_known_is_taken_from_memory_and_the_rest_from_the_disk(io: DirectIO) -> None:
