@@ -18,10 +18,10 @@ from pathlib import Path
 
 from rescue.core import process
 from rescue.core.errors import Exit, RescueError, UsageError
-from rescue.jobs import places
 from rescue.jobs.asked import CMDLINE, Asked, jobs_on_medium, parse_cmdline
 from rescue.jobs.consoles import Consoles, console_nodes
 from rescue.jobs.find import find_patiently, label_patiently
+from rescue.jobs.held import held
 from rescue.jobs.lines import LineReporter
 from rescue.jobs.marker import MEDIUM, medium_id
 from rescue.jobs.model import Job
@@ -83,7 +83,7 @@ def _load(asked: Asked, say: Callable[[str], None]) -> list[tuple[Job, str]]:
         return [(load(_on_medium(asked.path)), asked.path)]
     if asked.label:
         filesystem = label_patiently(asked.label, say)
-        with places.mounted(filesystem, writable=False) as place:
+        with held(filesystem.node, writable=False) as place:
             return [(load(place.file(asked.path)), f"{asked.label}:{asked.path}")]
     return [(load(path), path.name) for path in jobs_on_medium()]
 

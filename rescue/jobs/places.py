@@ -11,13 +11,12 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rescue.core import process
-from rescue.core.errors import DiskTrouble, ProgramFailed, UsageError, from_os_error
+from rescue.core.errors import DiskTrouble, ProgramFailed, UsageError
 
 _UDEV = Path("/run/udev/data")
 MOUNT_ROOT = Path("/run/rescue/places")
@@ -193,40 +192,6 @@ def by_label(label: str, filesystems: tuple[Filesystem, ...]) -> Filesystem:
     return matches[0]
 
 
-@contextmanager
-def mounted(filesystem: Filesystem, *, writable: bool) -> Iterator[Place]:
-    """Mount a filesystem under /run/rescue/places for as long as the block lasts.
-
-    A filesystem that is already mounted is used where it is, and stays mounted.
-
-    Raises:
-        DiskTrouble: it cannot be mounted, or is mounted read-only and must be written.
-    """
-    if filesystem.mounted is not None:
-        if writable and not os.access(filesystem.mounted, os.W_OK):
-            raise DiskTrouble(
-                f"{filesystem.node} is mounted read-only on {filesystem.mounted}",
-                hint="mount it writable, or unmount it",
-            )
-        yield Place(filesystem, filesystem.mounted, writable)
-        return
-    if not filesystem.mountable:
-        raise DiskTrouble(
-            f"{filesystem.node} holds {filesystem.kind or 'nothing known'} and cannot be mounted"
-        )
-    root = MOUNT_ROOT / filesystem.node.name
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise from_os_error(error, f"make {root}") from error
-    with _kernel_writable(filesystem, wanted=writable):
-        mount(filesystem, root, writable=writable)
-        try:
-            yield Place(filesystem, root, writable)
-        finally:
-            unmount(root)
-
-
 def mount(filesystem: Filesystem, root: Path, *, writable: bool) -> None:
     """Mount a filesystem on a folder that is there; read-only means that nothing is replayed.
 
@@ -274,18 +239,6 @@ def unmount(root: Path) -> None:
         root.rmdir()
     except OSError:
         return
-
-
-@contextmanager
-def _kernel_writable(filesystem: Filesystem, *, wanted: bool) -> Iterator[None]:
-    """Let the kernel accept writes to the node and its disk, and forbid them again afterwards."""
-    changed: list[Path] = []
-    try:
-        if wanted:
-            changed = make_writable(filesystem)
-        yield
-    finally:
-        make_read_only(changed)
 
 
 def make_writable(filesystem: Filesystem) -> list[Path]:

@@ -25,13 +25,17 @@ from rescue.core.errors import (
 )
 from rescue.core.progress import Reporter
 from rescue.image.partreader import Ask
-from rescue.jobs import discs, places, work
+from rescue.jobs import discs, runtime, work
 from rescue.jobs.find import Found
+from rescue.jobs.held import held, quiet_lock
 from rescue.jobs.lines import LineReporter, Tee
 from rescue.jobs.marker import MEDIUM, Marker
 from rescue.jobs.model import MAX_JOB, Job, parse_job
 from rescue.jobs.restoring import RestoreWish, prepare
 from rescue.jobs.verifying import VerifyWish, verify
+
+_PATIENCE = 60.0
+"""Seconds for a look at the disks to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +146,23 @@ def _place(
         with discs.Drive(several, Path(job.image.path).name, reporter) as drive:
             yield drive.file(job.image.path), False, drive.ask
         return
-    with ExitStack() as stack:
+    with ExitStack() as silence, ExitStack() as stack:
+        # A shell on another console may be looking at this very disk: it ends its look first, and
+        # begins none while a job writes to disks.
+        quiet = runtime.wait_lock(quiet_lock(), seconds=_PATIENCE)
+        if quiet is not None:
+            silence.callback(os.close, quiet)
         writable = True
         try:
-            place = stack.enter_context(places.mounted(found.store, writable=True))
+            place = stack.enter_context(held(found.store.node, writable=True))
         except DiskTrouble as error:
             if job.action == "capture" or must_write:
                 raise
             reporter.warn(f"no log will be kept: {error.message}")
             writable = False
-            place = stack.enter_context(places.mounted(found.store, writable=False))
+            place = stack.enter_context(held(found.store.node, writable=False))
+        if job.action == "verify":
+            silence.close()
         yield place.file(job.image.path), writable, None
 
 

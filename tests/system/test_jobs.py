@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 
 from rescue.core.errors import DiskTrouble, Exit
 from rescue.core.progress import Silent
-from rescue.jobs import places
 from rescue.jobs.find import find_now
+from rescue.jobs.held import held, looking
 from rescue.jobs.model import Job, parse_job
 from rescue.jobs.run import run_job
 
@@ -82,8 +83,7 @@ def is_mounted(node: Path) -> bool:
 
 def read_store(bench: Bench, name: str) -> str:
     """A file of the store."""
-    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
-    with places.mounted(filesystem, writable=False) as place:
+    with held(bench.store, writable=False) as place:
         return place.file(name).read_text()
 
 
@@ -119,8 +119,7 @@ def test_capture_and_verify_leave_log_result_and_note(bench: Bench) -> None:
 def test_a_capture_that_was_stopped_goes_on(bench: Bench) -> None:
     capture = bench.job("capture")
     assert run_job(capture, find_now(capture), Silent()).exit is Exit.COMPLETE
-    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
-    with places.mounted(filesystem, writable=True) as place:
+    with held(bench.store, writable=True) as place:
         image = place.file("images/pc.rescue")
         os.truncate(image, image.stat().st_size - 100)
     result = run_job(capture, find_now(capture), Silent())
@@ -133,8 +132,7 @@ def test_a_capture_that_was_stopped_goes_on(bench: Bench) -> None:
 def test_a_damaged_image_fails_the_job(bench: Bench) -> None:
     capture = bench.job("capture")
     assert run_job(capture, find_now(capture), Silent()).exit is Exit.COMPLETE
-    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
-    with places.mounted(filesystem, writable=True) as place:
+    with held(bench.store, writable=True) as place:
         with place.file("images/pc.rescue").open("r+b") as file:
             file.seek(10_000)
             byte = file.read(1)[0]
@@ -148,8 +146,7 @@ def test_a_damaged_image_fails_the_job(bench: Bench) -> None:
 
 def test_reading_a_place_changes_nothing_on_it(bench: Bench, tmp_path: Path) -> None:
     before = (tmp_path / "store.raw").read_bytes()
-    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
-    with places.mounted(filesystem, writable=False) as place:
+    with held(bench.store, writable=False) as place:
         assert is_mounted(bench.store)
         assert is_read_only(bench.store)
         assert not os.access(place.root, os.W_OK)
@@ -158,14 +155,13 @@ def test_reading_a_place_changes_nothing_on_it(bench: Bench, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_mounted_says_so_and_stays_read_only(bench: Bench, tmp_path: Path) -> None:
-    (filesystem,) = (one for one in places.list_filesystems() if one.node == bench.store)
     with (tmp_path / "store.raw").open("r+b") as file:
-        file.seek(1024)
-        file.write(bytes(64))
+        file.seek(2048)  # the superblock stays: it is an ext4, whose groups make no sense
+        file.write(b"\xff" * 6144)
     command("blockdev", "--flushbufs", bench.store)
     with (
         pytest.raises(DiskTrouble, match="cannot mount"),
-        places.mounted(filesystem, writable=True),
+        held(bench.store, writable=True),
     ):
         pass
     assert is_read_only(bench.store)
@@ -183,3 +179,40 @@ def test_the_command_says_what_it_would_do(bench: Bench, tmp_path: Path) -> None
     assert f"source: {bench.machine}" in done.stdout
     assert f"image on {bench.store} (ext4): pc.rescue" in done.stdout
     assert not is_mounted(bench.store)
+
+
+def test_a_job_waits_for_a_look_and_lets_none_begin(bench: Bench) -> None:
+    """Seen in CI: the shell on another console unmounted, and removed the folder, between a job's
+    making it and its mounting there: "mount point does not exist", and no image was made."""
+    stop, looks, trouble = threading.Event(), [0], list[str]()
+
+    def look() -> None:
+        while not stop.is_set():
+            with looking() as allowed:
+                if not allowed:
+                    continue
+                try:
+                    with held(bench.store, writable=False) as place:
+                        list(place.root.iterdir())
+                        looks[0] += 1
+                except DiskTrouble as error:
+                    trouble.append(error.message)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        capture = bench.job("capture")
+        for number in range(8):
+            seen = looks[0]
+            result = run_job(capture, find_now(capture), Silent(), medium=f"m{number}", again=False)
+            expected = Exit.COMPLETE if number == 0 else Exit.USAGE  # it exists already
+            assert result.exit is expected, result.lines
+            while looks[0] == seen and watcher.is_alive():
+                stop.wait(0.01)
+    finally:
+        stop.set()
+        watcher.join()
+    assert trouble == []
+    assert looks[0] >= 8
+    assert not is_mounted(bench.store)
+    assert is_read_only(bench.store)
