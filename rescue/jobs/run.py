@@ -149,7 +149,10 @@ def _place(
     with ExitStack() as silence, ExitStack() as stack:
         # A shell on another console may be looking at this very disk: it ends its look first, and
         # begins none while a job writes to disks.
-        quiet = runtime.wait_lock(quiet_lock(), seconds=_PATIENCE)
+        quiet = runtime.try_lock(quiet_lock())
+        if quiet is None:
+            reporter.note("waiting until nobody looks at the disks any more")
+            quiet = runtime.wait_lock(quiet_lock(), seconds=_PATIENCE)
         if quiet is not None:
             silence.callback(os.close, quiet)
         writable = True

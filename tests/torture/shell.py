@@ -79,7 +79,8 @@ _RESTORE = (
     Step("Images found: 1", "again", ("home", "ret")),
     Step(".rescue on STORE", "restore-image"),
     Step("What shall come back?", "restore-what"),
-    Step("Onto which disk?", "restore-target", ("down", "ret")),
+    Step("Onto which disk?", "restore-target", ("home", "down", "ret")),
+    Step("In place of the first disk, or beside it?", "restore-copy"),
     Step(f"type the identity of the disk: {NEW}", "restore-identity", (), NEW),
     Step("writing to the disk", "restore-runs", (), seconds=LONG),
     Step("The disk is restored.", "restore-done", ("end", "ret"), seconds=LONG),
@@ -146,6 +147,7 @@ def on_serial(guest: Guest, _show: Show) -> None:
     lines.choose(guest, "From which image?", "images/debian.rescue on STORE")
     lines.choose(guest, "What shall come back?", "The whole disk")
     lines.choose(guest, "Onto which disk?", f"serial {NEW}")
+    lines.choose(guest, "In place of the first disk, or beside it?", "exactly as it was")
     lines.type_it(guest, "Before anything is erased", NEW)
     lines.run_to(guest, "The disk is restored", LONG)
     guest.expect("Start the machine now", 60)
