@@ -156,7 +156,7 @@ def stop(name: Id = "") -> int:
 def run(folder: Path) -> int:
     """Be a task: what ``start`` runs, in the folder that it made."""
     from rescue.cli import main
-    from rescue.jobs import runtime, tasks, taskstate
+    from rescue.jobs import held, runtime, tasks, taskstate
 
     facts = runtime.read_json(folder / "task.json")
     if not facts or runtime.try_lock(folder / tasks.LOCK) is not None:
@@ -165,8 +165,8 @@ def run(folder: Path) -> int:
     status: int = Exit.INTERRUPTED  # what passes every handler is a signal
     try:
         with ExitStack() as stack:
-            if facts.get("writes") and (quiet := tasks.quieten()) is not None:
-                stack.callback(os.close, quiet)
+            if facts.get("writes") and (quiet := held.quieten(seconds=30)) is not None:
+                stack.callback(runtime.unlock, quiet)
             try:
                 words = _with_places(facts, stack)
             except Exception as error:

@@ -27,6 +27,11 @@ def quiet_lock() -> Path:
     return runtime.folder("locks") / "quiet"
 
 
+def _gate() -> Path:
+    """Held by whoever waits for ``quiet_lock``, shared for a moment by whoever begins a look."""
+    return runtime.folder("locks") / "gate"
+
+
 def _mounts() -> Path:
     """Below the same folder as the locks: whoever shares the mounts shares those, too."""
     return runtime.folder("places")
@@ -54,15 +59,33 @@ def is_looked_at(disks: Iterable[Disk]) -> bool:
     )
 
 
+def quieten(*, seconds: float) -> int | None:
+    """Wait until nobody looks at disks any more, and keep it so while the file is open.
+
+    None: somebody still looked, or wrote, after ``seconds``.
+    """
+    # Whoever waits here lets no new look begin: one look after the other would go on for ever.
+    gate = runtime.wait_lock(_gate(), seconds=seconds)
+    try:
+        return runtime.wait_lock(quiet_lock(), seconds=seconds)
+    finally:
+        if gate is not None:
+            runtime.unlock(gate)
+
+
 @contextmanager
 def looking() -> Iterator[bool]:
     """Whether a disk may be mounted for a look now: not while a task writes to one."""
-    fd = runtime.try_lock(quiet_lock(), shared=True)
+    fd = None
+    gate = runtime.try_lock(_gate(), shared=True)
+    if gate is not None:
+        fd = runtime.try_lock(quiet_lock(), shared=True)
+        runtime.unlock(gate)
     try:
         yield fd is not None
     finally:
         if fd is not None:
-            os.close(fd)
+            runtime.unlock(fd)
 
 
 @contextmanager
@@ -87,7 +110,7 @@ def held(node: Path, *, writable: bool) -> Iterator[Place]:
         with suppress(DiskTrouble):
             with runtime.locked(door, seconds=_PATIENCE, what=f"{node} is busy"):
                 if use is not None:
-                    os.close(use)
+                    runtime.unlock(use)
                 if place.root == _mounts() / node.name:
                     _leave(place.root, users)
 
@@ -141,4 +164,4 @@ def _leave(root: Path, users: Path) -> None:
     except OSError:
         return
     finally:
-        os.close(last)
+        runtime.unlock(last)

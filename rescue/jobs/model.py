@@ -37,8 +37,8 @@ MAX_LEVEL = 19  # zstd's levels above it need far more memory to decode
 
 _COMMON = {"action", "image", "then"}
 _KEYS: dict[str, set[str]] = {
-    "capture": _COMMON | {"source", "partitions", "level", "all_sectors", "verify"},
-    "verify": _COMMON | {"deep"},
+    "capture": _COMMON | {"source", "partitions", "level", "all_sectors", "verify", "filesystems"},
+    "verify": _COMMON | {"deep", "filesystems"},
     "restore": _COMMON
     | {"target", "partitions", "erase", "fit", "into", "leave_out", "new_identity"},
 }
@@ -94,6 +94,7 @@ class Job:
         disk: the source of a capture, the target of a restore; None for verify.
         erase: the confirmed identity of the target, serial or WWN; empty but for restore.
         verify: check the new image deeply after a capture.
+        filesystems: have its filesystems checked by their own checkers, too.
         how: of a restore.
         digest: SHA-256 of the job's text; what "the same job" means.
     """
@@ -107,6 +108,7 @@ class Job:
     all_sectors: bool
     deep: bool
     verify: bool
+    filesystems: bool
     erase: str
     how: How
     digest: str
@@ -115,14 +117,19 @@ class Job:
         """The job in words."""
         what = {
             "capture": f"make an image of {self.disk} at {self.image}",
-            "verify": f"check the image {self.image}" + (" deeply" if self.deep else ""),
+            "verify": f"check the image {self.image}{self._how_deep()}",
             "restore": f"restore {self.image} to {self.disk}, erasing {self.erase}",
         }[self.action]
         some = (
             f", partitions {', '.join(map(str, self.partitions))} only" if self.partitions else ""
         )
-        more = ", then check the image deeply" if self.verify else ""
+        more = f", then check the image{self._how_deep()}" if self.verify else ""
         return [f"{what}{some}{self.how.words()}{more}", f"afterwards: {self.then}"]
+
+    def _how_deep(self) -> str:
+        if self.filesystems:
+            return " deeply, and its filesystems"
+        return " deeply" if self.deep or self.verify else ""
 
 
 class _Reader:
@@ -212,6 +219,9 @@ def parse_job(text: str, *, name: str = "job") -> Job:
     reader = _Reader(values, text, name)
     action = reader.choice("action", tuple(_KEYS))
     reader.only(_KEYS[action], f"in a job that says {action}")
+    verify, filesystems = reader.flag("verify"), reader.flag("filesystems")
+    if filesystems and action == "capture" and not verify:
+        raise reader.error("filesystems", "'filesystems' needs 'verify'", "add verify = true")
     return Job(
         action=cast(Action, action),
         image=_image_place(reader),
@@ -221,7 +231,8 @@ def parse_job(text: str, *, name: str = "job") -> Job:
         level=reader.number("level", 3, 1, MAX_LEVEL),
         all_sectors=reader.flag("all_sectors"),
         deep=reader.flag("deep"),
-        verify=reader.flag("verify"),
+        verify=verify,
+        filesystems=filesystems,
         erase=_erase(reader) if action == "restore" else "",
         how=_how(reader) if action == "restore" else How(),
         digest=hashlib.sha256(text.encode()).hexdigest(),

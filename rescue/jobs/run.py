@@ -27,7 +27,7 @@ from rescue.core.progress import Reporter
 from rescue.image.partreader import Ask
 from rescue.jobs import discs, runtime, work
 from rescue.jobs.find import Found
-from rescue.jobs.held import held, quiet_lock
+from rescue.jobs.held import held, quiet_lock, quieten
 from rescue.jobs.lines import LineReporter, Tee
 from rescue.jobs.marker import MEDIUM, Marker
 from rescue.jobs.model import MAX_JOB, Job, parse_job
@@ -152,9 +152,9 @@ def _place(
         quiet = runtime.try_lock(quiet_lock())
         if quiet is None:
             reporter.note("waiting until nobody looks at the disks any more")
-            quiet = runtime.wait_lock(quiet_lock(), seconds=_PATIENCE)
+            quiet = quieten(seconds=_PATIENCE)
         if quiet is not None:
-            silence.callback(os.close, quiet)
+            silence.callback(runtime.unlock, quiet)
         writable = True
         try:
             place = stack.enter_context(held(found.store.node, writable=True))
@@ -256,7 +256,7 @@ def _work(
 ) -> work.Done:
     """The verb itself."""
     if job.action == "verify":
-        return verify(VerifyWish(image, deep=job.deep), reporter)
+        return verify(VerifyWish(image, job.deep, job.filesystems), reporter)
     assert found.disk is not None
     if job.action == "restore":
         wish = RestoreWish(
@@ -285,7 +285,7 @@ def _work(
     )
     if not job.verify:
         return done
-    checked = verify(VerifyWish(image, deep=True), reporter)
+    checked = verify(VerifyWish(image, deep=True, filesystems=job.filesystems), reporter)
     said = {" ".join(line.split()) for line in done.lines}
     new = [line for line in checked.lines if " ".join(line.split()) not in said]
     return work.Done(

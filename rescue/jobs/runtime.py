@@ -74,6 +74,16 @@ def wait_lock(path: Path, *, seconds: float, shared: bool = False) -> int | None
     return fd
 
 
+def unlock(fd: int) -> None:
+    """Let go of a lock that was not handed to another program, and close its file.
+
+    Closing alone is not enough where threads start programs: between fork and exec a child holds
+    the same open file, and with it the lock, for a moment longer (flock(2)).
+    """
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
 @contextmanager
 def locked(path: Path, *, seconds: float, what: str) -> Iterator[None]:
     """Hold a lock for the block.
@@ -87,7 +97,7 @@ def locked(path: Path, *, seconds: float, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(fd)
+        unlock(fd)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 from rescue.core import process
 from rescue.core.errors import DiskTrouble, UsageError, from_os_error
-from rescue.jobs import held, runtime
+from rescue.jobs import runtime
 
 READERS = ("verify", "show", "disks", "ls", "find", "diff")
 """Verbs that write nothing but their words; any number of these may run."""
@@ -266,7 +266,7 @@ def read(folder: Path) -> Task | None:
         return None
     fd = runtime.try_lock(folder / LOCK, shared=True)
     if fd is not None:
-        os.close(fd)
+        runtime.unlock(fd)
     end = runtime.read_json(folder / "end.json")
     return Task(
         id=folder.name,
@@ -316,8 +316,3 @@ def own_program() -> list[str]:
         return [str(own)]
     beside = Path(sys.executable).parent / "rescue"
     return [str(beside) if beside.is_file() else process.find("rescue") or "/usr/bin/rescue"]
-
-
-def quieten(*, seconds: float = 30) -> int | None:
-    """Wait until nobody looks at disks any more, and keep it so while the file is open."""
-    return runtime.wait_lock(held.quiet_lock(), seconds=seconds)

@@ -16,6 +16,7 @@ import pytest
 
 from rescue.core.errors import DiskTrouble, Exit
 from rescue.core.progress import Silent
+from rescue.jobs import runtime
 from rescue.jobs.find import find_now
 from rescue.jobs.held import held, looking
 from rescue.jobs.model import Job, parse_job
@@ -47,8 +48,9 @@ def command(*words: str | Path) -> str:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Both devices, read-only in the kernel as the rescue media have them."""
+    monkeypatch.setenv(runtime.VARIABLE, str(tmp_path / "run"))
     nodes: list[Path] = []
     labels: list[str] = []
     try:
@@ -89,7 +91,7 @@ def read_store(bench: Bench, name: str) -> str:
 
 def test_capture_and_verify_leave_log_result_and_note(bench: Bench) -> None:
     silent = Silent()
-    capture = bench.job("capture", "verify = true")
+    capture = bench.job("capture", "verify = true\nfilesystems = true")
     result = run_job(capture, find_now(capture), silent, medium="m1", again=False)
     assert result.exit is Exit.COMPLETE, result.lines
     assert result.last_line == "rescue job complete"
@@ -100,6 +102,7 @@ def test_capture_and_verify_leave_log_result_and_note(bench: Bench) -> None:
     kept = json.loads(read_store(bench, "images/pc.rescue.capture.json"))
     assert (kept["exit"], kept["action"], kept["job"]) == (0, "capture", capture.digest)
     assert kept["verify"]["safe_to_rely_on"] is True
+    assert [one["result"] for one in kept["verify"]["filesystems"]] == ["whole"]
     assert "rescue job complete" in read_store(bench, "images/pc.rescue.capture.log")
 
     # Asked for by the same medium: not again. By another one: again, and refused by itself.
@@ -190,6 +193,7 @@ def test_a_job_waits_for_a_look_and_lets_none_begin(bench: Bench) -> None:
         while not stop.is_set():
             with looking() as allowed:
                 if not allowed:
+                    stop.wait(0.01)
                     continue
                 try:
                     with held(bench.store, writable=False) as place:

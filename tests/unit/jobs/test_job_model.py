@@ -68,6 +68,21 @@ def test_restore_and_verify() -> None:
     assert parse_job(VERIFY).disk is None
 
 
+def test_how_thoroughly_is_said() -> None:
+    """In the words that stand on the screen before a job begins."""
+    said = {
+        VERIFY.replace("deep = true", ""): "check the image medium:pc.rescue",
+        VERIFY: "check the image medium:pc.rescue deeply",
+        VERIFY
+        + "filesystems = true": "check the image medium:pc.rescue deeply, and its filesystems",
+        CAPTURE: "then check the image deeply",
+        CAPTURE + "filesystems = true": "then check the image deeply, and its filesystems",
+    }
+    for text, words in said.items():
+        assert parse_job(text).lines()[0].endswith(words)
+    assert parse_job(CAPTURE + "filesystems = true").filesystems
+
+
 def test_how_a_restore_is_done() -> None:
     assert parse_job(RESTORE).how == How()
     job = parse_job(SECOND)
@@ -143,6 +158,10 @@ def test_lines_name_what_would_be_erased() -> None:
         (
             RESTORE.replace('erase = "0x5000c500a1b2c3d4"', 'erase = "/dev/sda"'),
             "line 5: 'erase' must be a serial number or WWN, not a path",
+        ),
+        (
+            CAPTURE.replace("verify = true", "filesystems = true"),
+            "'filesystems' needs 'verify'",
         ),
         (RESTORE + "deep = true\n", "line 6: unknown key 'deep' in a job that says restore"),
         ("x = " + "[" * 5000, "is not TOML"),
