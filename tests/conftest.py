@@ -27,8 +27,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Boot tests that come last, each file by itself: whichever worker has nothing else left takes one.
+_LATE = ("tests/boot/test_stick.py", "tests/boot/test_shell.py", "tests/boot/test_view.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs root when nobody is; never silently: pytest prints the reason."""
+    """Put the late ones last, and leave out what needs root when nobody is.
+
+    That is never silent: pytest prints the reason.
+    """
+    items.sort(key=lambda item: item.nodeid.startswith(_LATE))
     if os.geteuid() == 0:
         return
     for item in items:
@@ -84,13 +92,14 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 class OneStartsMachines(LoadScopeScheduling):
     """With two workers (ci/test) one starts the virtual machines, the other does all the rest.
 
-    The tests of a file stay together, because they share what they made.
+    Whoever is ready first then begins with the late ones. The tests of a file stay together,
+    because they share what they made.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        """All of tests/boot is one scope, every other file is one of its own."""
+        """All of tests/boot but the late ones is one scope, every other file is one of its own."""
         file: str = nodeid.split("::", 1)[0]
-        return "boot" if file.startswith("tests/boot/") else file
+        return "boot" if file.startswith("tests/boot/") and file not in _LATE else file
 
 
 @pytest.hookimpl(optionalhook=True)
