@@ -45,6 +45,7 @@ class Step:
 
     Args:
         text: is typed, and Enter after it.
+        disk: the serial number of the disk to choose; Linux numbers disks as they come.
         seconds: how long it may take to come, where there is KVM.
     """
 
@@ -53,12 +54,13 @@ class Step:
     keys: tuple[str, ...] = ("ret",)
     text: str = ""
     seconds: float = 60
+    disk: str = ""
 
 
 _CAPTURE = (
     Step("Which keyboard is this?", "keyboard"),
     Step(f"serial {STORE}", "begin", ("home", "down", "ret")),
-    Step("Of which disk?", "capture-source"),
+    Step("Of which disk?", "capture-source", (), disk=under_test.SERIAL),
     Step("The whole disk: about", "capture-what"),
     Step("STORE (", "capture-place"),
     Step("How small?", "capture-level"),
@@ -79,7 +81,7 @@ _RESTORE = (
     Step("Images found: 1", "again", ("home", "ret")),
     Step(".rescue on STORE", "restore-image"),
     Step("What shall come back?", "restore-what"),
-    Step("Onto which disk?", "restore-target", ("home", "down", "ret")),
+    Step("Onto which disk?", "restore-target", (), disk=NEW),
     Step("In place of the first disk, or beside it?", "restore-copy"),
     Step(f"type the identity of the disk: {NEW}", "restore-identity", (), NEW),
     Step("writing to the disk", "restore-runs", (), seconds=LONG),
@@ -98,8 +100,12 @@ Show = Callable[[str], None]
 def walk(screen: Screen, steps: Sequence[Step], show: Show) -> None:
     """Press what a person would press, each time after having seen what is asked."""
     for step in steps:
-        screen.wait(step.words, step.seconds, never="That did not work")
+        text = screen.wait(step.words, step.seconds, never="That did not work")
         show(step.picture)
+        if step.disk:
+            offered = [line for line in text.splitlines() if ", serial " in line]
+            place = next(n for n, line in enumerate(offered) if step.disk in line)
+            screen.press("home", *["down"] * place, "ret")
         screen.press(*step.keys)
         if step.text:
             screen.type(step.text)

@@ -35,10 +35,12 @@ class InMachine:
 
     Args:
         folder: holds the ISOs, the stick, and afterwards the state.
+        own: what the machine is started from.
+        isos: what the stick is updated to.
     """
 
-    def __init__(self, folder: Path, isos: tuple[Path, Path], stick: Path) -> None:
-        self.folder, self.isos, self.stick = folder, isos, stick
+    def __init__(self, folder: Path, own: Path, isos: tuple[Path, ...], stick: Path) -> None:
+        self.folder, self.own, self.isos, self.stick = folder, own, isos, stick
         self.state = folder / "state"
         if not self.state.exists():
             self._make()
@@ -72,7 +74,7 @@ class InMachine:
 
     def _machine(self, *, incoming: bool = False) -> Machine:
         drives = (
-            media.disc(self.isos[0]),
+            media.disc(self.own),
             Drive(self.folder / _STORE, serial="STORE01", read_only=True),
             Drive(self.stick, Interface.USB, serial=SERIAL),
         )

@@ -203,7 +203,12 @@ def _path(name: str) -> str:
 
 
 def _ask_source(sight: Sight) -> Ask:
-    choices = [parts.disk_choice(d, sight) for d in sight.disks if not is_medium(d)]
+    # Whoever only presses Enter gets the machine's own disk: Linux numbers disks as they come.
+    likely = sorted(
+        (d for d in sight.disks if not is_medium(d)),
+        key=lambda d: (not sight.volumes(d), d.removable or d.transport == "usb"),
+    )
+    choices = [parts.disk_choice(d, sight) for d in likely]
     choices += [
         parts.disk_choice(d, sight, "this system was started from it")
         for d in sight.disks
