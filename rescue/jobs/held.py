@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rescue.core.errors import DiskTrouble, from_os_error
-from rescue.devices.model import Disk
+from rescue.devices.model import Disk, Use
 from rescue.jobs import places, runtime
 from rescue.jobs.places import Filesystem, Place
 
@@ -51,12 +51,14 @@ def fresh(node: Path) -> Filesystem:
     )
 
 
+def is_own(use: Use) -> bool:
+    """Whether a use of a disk is a mount of this program or another of its kind, for a look."""
+    return use.what == "mounted" and use.detail.startswith(f"{_mounts()}/")
+
+
 def is_looked_at(disks: Iterable[Disk]) -> bool:
     """Whether one of the disks is mounted just now by this program or another of its kind."""
-    ours = str(_mounts()) + "/"
-    return any(
-        use.what == "mounted" and use.detail.startswith(ours) for disk in disks for use in disk.uses
-    )
+    return any(is_own(use) for disk in disks for use in disk.uses)
 
 
 def quieten(*, seconds: float) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rescue.core.errors import Exit, RescueError
 from rescue.devices.model import Disk
-from rescue.jobs import describe
+from rescue.jobs import describe, held
 from rescue.jobs.tasks import Task
 from rescue.shell.facts import Found, Sight, is_medium
 
@@ -79,6 +79,8 @@ def source_warnings(
             "and named; all the rest is kept."
         )
     for use in disk.uses:
+        if held.is_own(use):
+            continue  # a look at what is on it, which writes nothing and ends by itself
         if use.what == "mounted":
             told.append(
                 f"{use}. What is written to it meanwhile may be missing from the image or half "

@@ -10,6 +10,7 @@ import pytest
 from rescue.devices.model import Disk, Use
 from rescue.jobs import describe, runtime
 from rescue.shell import world
+from rescue.shell.words import source_warnings
 from tests.unit.shell.recorded import DELL, MACHINE
 
 
@@ -64,6 +65,14 @@ def test_a_look_that_never_ends_is_told_in_the_end(
     looked_at = mounted_on(runtime_folder / "places" / "sda1")
     monkeypatch.setattr(world, "_LOOK_SECONDS", 0.05)
     assert see(monkeypatch, looked_at).sight(settled=True).disks[0].uses == looked_at.uses
+
+
+def test_a_look_of_our_own_does_not_spoil_an_image(runtime_folder: Path) -> None:
+    """Seen in QEMU: a capture was warned of the shell's own look, with the advice to unmount it."""
+    looked_at = mounted_on(runtime_folder / "places" / "sda1")
+    assert source_warnings(looked_at, (), ()) == []
+    (told,) = source_warnings(mounted_on(runtime_folder / "elsewhere"), (), ())
+    assert "Unmount it first" in told
 
 
 @pytest.mark.parametrize(
