@@ -72,14 +72,14 @@ _CAPTURE = (
 )
 _CHECK = (
     Step("Images found: 1", "first", ("home", "down", "down", "ret")),
-    Step(".rescue on STORE", "check-image"),
+    Step("Which image?", "check-image"),
     Step("How thoroughly?", "check-level"),
     Step("checking every piece", "check-runs", ()),
     Step("The image is whole.", "check-done", ("end", "ret"), seconds=LONG),
 )
 _RESTORE = (
     Step("Images found: 1", "again", ("home", "ret")),
-    Step(".rescue on STORE", "restore-image"),
+    Step("From which image?", "restore-image"),
     Step("What shall come back?", "restore-what"),
     Step("Onto which disk?", "restore-target", (), disk=NEW),
     Step("In place of the first disk, or beside it?", "restore-copy"),
@@ -89,7 +89,7 @@ _RESTORE = (
 )
 _FILES = (
     Step("Images found: 1", "after", ("home", "down", "down", "down", "ret")),
-    Step(".rescue on STORE", "files-what"),
+    Step("Out of what?", "files-what"),
     Step('5-data  ntfs "data"', "files", ("esc",)),
     Step("Images found: 1", "end", ()),
 )
