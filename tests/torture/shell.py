@@ -109,10 +109,11 @@ def walk(screen: Screen, steps: Sequence[Step], show: Show) -> None:
             seconds = 12 if before and before.keys == ("ret",) and not before.text else step.seconds
             text = screen.wait(step.words, seconds, never="That did not work")
         except GuestFailed:
-            if before is None or before.words not in screen.text():
+            if before is None or before.keys != ("ret",) or before.text:
                 raise
-            print(f"pressed once more at: {before.words}", flush=True)
-            screen.press(*before.keys)
+            if before.words in screen.text():
+                print(f"pressed once more at: {before.words}", flush=True)
+                screen.press(*before.keys)
             text = screen.wait(step.words, step.seconds, never="That did not work")
         show(step.picture)
         if step.disk:
