@@ -10,7 +10,7 @@ While a task writes, nobody mounts anything just for a look (``looking``): the d
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def fresh(node: Path) -> Filesystem:
 
 
 def is_own(use: Use) -> bool:
-    """Whether a use of a disk is a mount of this program or another of its kind, for a look."""
+    """Whether a use of a disk is a mount that this program, or another of its kind, made."""
     return use.what == "mounted" and use.detail.startswith(f"{_mounts()}/")
 
 
@@ -61,11 +61,19 @@ def is_looked_at(disks: Iterable[Disk]) -> bool:
     return any(is_own(use) for disk in disks for use in disk.uses)
 
 
-def quieten(*, seconds: float) -> int | None:
+def quieten(*, seconds: float, waits: Callable[[], None] | None = None) -> int | None:
     """Wait until nobody looks at disks any more, and keep it so while the file is open.
 
     None: somebody still looked, or wrote, after ``seconds``.
+
+    Args:
+        waits: is called once where there is anybody to wait for.
     """
+    fd = runtime.try_lock(quiet_lock())
+    if fd is not None:
+        return fd
+    if waits is not None:
+        waits()
     # Whoever waits here lets no new look begin: one look after the other would go on for ever.
     gate = runtime.wait_lock(_gate(), seconds=seconds)
     try:

@@ -27,7 +27,7 @@ from rescue.core.progress import Reporter
 from rescue.image.partreader import Ask
 from rescue.jobs import discs, runtime, work
 from rescue.jobs.find import Found
-from rescue.jobs.held import held, quiet_lock, quieten
+from rescue.jobs.held import held, quieten
 from rescue.jobs.lines import LineReporter, Tee
 from rescue.jobs.marker import MEDIUM, Marker
 from rescue.jobs.model import MAX_JOB, Job, parse_job
@@ -149,10 +149,8 @@ def _place(
     with ExitStack() as silence, ExitStack() as stack:
         # A shell on another console may be looking at this very disk: it ends its look first, and
         # begins none while a job writes to disks.
-        quiet = runtime.try_lock(quiet_lock())
-        if quiet is None:
-            reporter.note("waiting until nobody looks at the disks any more")
-            quiet = quieten(seconds=_PATIENCE)
+        words = "waiting until nobody looks at the disks any more"
+        quiet = quieten(seconds=_PATIENCE, waits=lambda: reporter.note(words))
         if quiet is not None:
             silence.callback(runtime.unlock, quiet)
         writable = True

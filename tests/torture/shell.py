@@ -98,23 +98,9 @@ Show = Callable[[str], None]
 
 
 def walk(screen: Screen, steps: Sequence[Step], show: Show) -> None:
-    """Press what a person would press, each time after having seen what is asked.
-
-    An Enter that changes nothing is pressed once more: one that comes while the shell looks at the
-    disks again is dropped, so that it cannot be taken for the answer to something else.
-    """
-    before: Step | None = None
+    """Press what a person would press, each time after having seen what is asked."""
     for step in steps:
-        try:
-            seconds = 12 if before and before.keys == ("ret",) and not before.text else step.seconds
-            text = screen.wait(step.words, seconds, never="That did not work")
-        except GuestFailed:
-            if before is None or before.keys != ("ret",) or before.text:
-                raise
-            if before.words in screen.text():
-                print(f"pressed once more at: {before.words}", flush=True)
-                screen.press(*before.keys)
-            text = screen.wait(step.words, step.seconds, never="That did not work")
+        text = screen.wait(step.words, step.seconds, never="That did not work")
         show(step.picture)
         if step.disk:
             offered = [line for line in text.splitlines() if ", serial " in line]
@@ -123,7 +109,6 @@ def walk(screen: Screen, steps: Sequence[Step], show: Show) -> None:
         screen.press(*step.keys)
         if step.text:
             screen.type(step.text)
-        before = step
 
 
 def on_screen(guest: Guest, show: Show) -> None:
