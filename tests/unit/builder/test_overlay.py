@@ -72,7 +72,7 @@ def test_no_file_of_the_project_was_a_link_once() -> None:
 def test_units_that_are_started_exist() -> None:
     entries = {entry.name: entry for entry in overlay.read(OVERLAYS)}
     started = [entry for name, entry in entries.items() if ".wants/" in name and entry.link]
-    assert len(started) == 6
+    assert len(started) == 7
     for entry in started:
         unit = Path(entry.link).name
         assert entries[f"{UNITS}/{unit}"].source, entry
