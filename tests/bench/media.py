@@ -1,8 +1,8 @@
 """What the media weigh, how long they take to make again, and to start.
 
-    ci/bench media [--rounds N] [--variants] [--stock] [--out FOLDER]
+    ci/bench media [--rounds N] [--cold] [--variants] [--stock] [--out FOLDER]
 
-Writes benchmarks-media.md. With --stock a stock Debian live (``stock``) starts in turn with ours.
+Writes benchmarks-media.md. With --cold it builds once with nothing kept, downloads and all. With --stock a stock Debian live (``stock``) starts in turn with ours.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Start:
 def timed(command: list[str | Path]) -> float:
     """Seconds that a command takes."""
     began = time.monotonic()
-    run(command, cwd=ROOT)
+    run(command, cwd=ROOT, timeout=1200)
     return time.monotonic() - began
 
 
@@ -121,6 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ci/bench media", description="Measure the media.")
     parser.add_argument("--rounds", type=int, default=1, help="starts of each; default 1")
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    parser.add_argument("--cold", action="store_true", help="also build with nothing kept")
     parser.add_argument("--variants", action="store_true", help="weigh each variant, too")
     parser.add_argument("--stock", action="store_true", help="start a stock Debian live beside it")
     given = parser.parse_args()
@@ -132,6 +133,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-media-") as name:
         words: list[str | Path] = [sys.executable, "-m", "builder.cli.main", "iso"]
         builds = [("again, after a change of code", timed([*words, Path(name) / "again.iso"]))]
+        if given.cold:
+            anew = [*words, Path(name) / "cold.iso", "--cache", Path(name) / "cache"]
+            builds.append(("with nothing kept, downloads included", timed(anew)))
         weights = [*sizes(iso), *(variants(Path(name)) if given.variants else [])]
     uefi = start(iso, Firmware.UEFI, media.READY, chosen, given.rounds)
     if given.stock:
