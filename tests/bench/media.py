@@ -2,7 +2,8 @@
 
     ci/bench media [--rounds N] [--cold] [--variants] [--stock] [--out FOLDER]
 
-Writes benchmarks-media.md. With --cold it builds once with nothing kept, downloads and all. With --stock a stock Debian live (``stock``) starts in turn with ours.
+Writes benchmarks-media.md. With --cold it builds once with nothing kept, downloads and all; with
+--stock a stock Debian live (``stock``) starts in turn with ours.
 """
 
 from __future__ import annotations
