@@ -100,8 +100,9 @@ _COMMON = (
     "rtw89",
 )
 
+# Without firmware-ipw2x00: it asks for a licence to be accepted, which nobody can do for somebody
+# else, and its cards are those of 2004.
 _ALL_PACKAGES = (
-    "firmware-ipw2x00",
     "firmware-libertas",
     "firmware-ti-connectivity",
     "firmware-netronome",
@@ -122,7 +123,6 @@ _ALL = (
     "ath11k",
     "ath12k",
     "carl9170",
-    "ipw",
     "libertas",
     "lbtf",
     "mediatek/mt76",

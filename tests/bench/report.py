@@ -112,6 +112,7 @@ def write(docs: Path, jobs: dict[str, Job], used: int, rounds: int) -> None:
         f"Linux {platform.release().split('-')[0]}",
         f"* corpus: {used / 1e9:.2f} GB used of an ext4 volume, real files of the machine",
         "* outputs are flushed to the disk; each source is read into memory before every run",
+        "* sizes, builds and starts of the media: [benchmarks-media.md](benchmarks-media.md)",
         "",
         "![seconds of each capture](benchmarks.svg)",
         "",
