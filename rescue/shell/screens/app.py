@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import threading
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -17,6 +19,9 @@ from rescue.shell.screens import style
 from rescue.shell.screens.first import FirstScreen
 from rescue.shell.words import failed
 from rescue.shell.world import World
+
+_A_LOOK = 0.5
+"""Seconds between two looks at whether the screens are still there."""
 
 
 class RescueApp(App[None]):
@@ -83,6 +88,40 @@ class RescueApp(App[None]):
             self.call_from_thread(then, said)
 
         self.run_worker(run, thread=True, exit_on_error=False)
+
+    def call_from_thread(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Have the screens do something, from another thread; wait while they are there.
+
+        Textual's own waits for ever when the screens end before they come to it. Python waits for
+        its threads when it ends, so a shell whose terminal was gone could stay without anybody.
+
+        Raises:
+            RuntimeError: the screens have ended.
+        """
+        loop = self._loop
+
+        async def call() -> Any:
+            with self._context():
+                result = callback(*args, **kwargs)
+                return await result if inspect.isawaitable(result) else result
+
+        wanted = call()
+        try:
+            if loop is None:
+                raise RuntimeError("the screens were not begun")
+            future = asyncio.run_coroutine_threadsafe(wanted, loop)
+        except RuntimeError:
+            wanted.close()
+            raise
+        while True:
+            try:
+                return future.result(_A_LOOK)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if not loop.is_running():
+                    future.cancel()
+                    raise RuntimeError("the screens have ended") from None
 
     def start_flow(self, flow: Flow) -> None:
         """Show a flow."""

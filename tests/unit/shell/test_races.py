@@ -5,6 +5,7 @@ The one rule of all of them: an answer is to what stood on the screen, and Esc w
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -21,6 +22,7 @@ from rescue.jobs import runtime, tasks
 from rescue.jobs.tasks import Task, TaskWish
 from rescue.shell import actions
 from rescue.shell.facts import Found, Sight
+from rescue.shell.screens.app import RescueApp
 from rescue.shell.screens.first import FirstScreen
 from rescue.shell.screens.flow import FlowScreen
 from rescue.shell.screens.task import TaskScreen
@@ -406,3 +408,19 @@ def test_control_c_ends_nothing_on_any_screen(tmp_path: Path) -> None:
         assert not world.started
 
     drive(world, work)
+
+
+def test_no_thread_waits_for_screens_that_have_ended() -> None:
+    """Python waits for its threads at its end: one that waited on kept a shell without a person."""
+    app = RescueApp(World())
+    with pytest.raises(RuntimeError, match="not begun"):
+        app.call_from_thread(app.home)
+    app._loop = asyncio.new_event_loop()  # one that does not run, as after a signal at its end
+    try:
+        with pytest.raises(RuntimeError, match="have ended"):
+            app.call_from_thread(app.home)
+        app._loop.run_until_complete(asyncio.sleep(0))
+    finally:
+        app._loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        app.call_from_thread(app.home)
