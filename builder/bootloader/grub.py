@@ -34,7 +34,7 @@ LIVE = (
     "raid=noautodetect",
     "systemd.gpt_auto=0",
     "systemd.swap=0",
-    # What costs a slow machine seconds and is no use to it: every new page filled with zeros twice,
+    # What costs a slow machine seconds and is no use to it: every new page filled with zeros first,
     # access rules that nobody wrote at each opening of a file, waiting for grace periods.
     "init_on_alloc=0",
     "lsm=landlock,lockdown,yama",
