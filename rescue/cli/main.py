@@ -1,8 +1,7 @@
 """The command ``rescue``: where it begins, and the one place where every failure ends.
 
-The verbs are known to ``verbs``, which costs typer, and typer costs pydantic: seconds on a slow
-machine. The shell of the rescue media is what a person waits for, so that one command line is
-understood here.
+The verbs are known to ``verbs``, which costs typer: a second on a slow machine. The shell of the
+rescue media is what a person waits for, so that one command line is understood here.
 """
 
 from __future__ import annotations
