@@ -31,12 +31,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _LATE = ("tests/boot/test_stick.py", "tests/boot/test_shell.py", "tests/boot/test_view.py")
 
 
+def _turn(item: pytest.Item) -> int:
+    """Machines first, then what needs no medium, then what does: it is built meanwhile."""
+    if item.nodeid.startswith(_LATE):
+        return 3
+    if item.nodeid.startswith("tests/boot/"):
+        return 0
+    return 2 if item.nodeid.startswith("tests/system/") else 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the late ones last, and leave out what needs root when nobody is.
+    """Put them in the order of their turns, and leave out what needs root when nobody is.
 
     That is never silent: pytest prints the reason.
     """
-    items.sort(key=lambda item: item.nodeid.startswith(_LATE))
+    items.sort(key=_turn)
     if os.geteuid() == 0:
         return
     for item in items:

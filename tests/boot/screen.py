@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from tests.boot.guest import Guest, GuestFailed
 
 _KEYS = {"/": "slash", "-": "minus", ".": "dot", " ": "spc"}
-_READ = "fold -w $(stty -F /dev/tty1 size | cut -d' ' -f2) /dev/vcs1"
+_SIZE = "stty -F /dev/tty1 size"
+# Each look is one program: a guest without KVM takes a tenth of a second and more to start it, and
+# what it shows waits for the same processor.
+_READ = "fold -w {} /dev/vcs1"
+_PAUSE = 0.5
 
 
 class Screen:
@@ -15,12 +20,28 @@ class Screen:
 
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
+        self._lines = 0
+        self._columns = 0
 
     def text(self) -> str:
         """What stands on the screen, a line for each of its lines."""
-        status, text = self.guest.shell(_READ, 60)
-        assert status == 0, text
+        text = self._read() if self._columns else ""
+        if not text or text.count("\n") != self._lines:
+            # The kernel may have a word between.
+            size = re.search(r"^\d+ (\d+)\s*$", self._ask(_SIZE), re.MULTILINE)
+            assert size is not None
+            self._columns = int(size[1])
+            text = self._read()
+            self._lines = text.count("\n")
         return "\n".join(line.rstrip() for line in text.split("\n"))
+
+    def _read(self) -> str:
+        return self._ask(_READ.format(self._columns))
+
+    def _ask(self, line: str) -> str:
+        status, text = self.guest.shell(line, 60)
+        assert status == 0, text
+        return text
 
     def wait(self, words: str, seconds: float, *, never: str = "") -> str:
         """Wait until ``words`` stand on the screen, and the rest of it is drawn; the screen.
@@ -35,12 +56,12 @@ class Screen:
                 return self._settled(text)
             if time.monotonic() > until or (never and never in text):
                 raise GuestFailed(f"expected {words!r} on the screen, which shows\n{text}")
-            time.sleep(0.3)
+            time.sleep(_PAUSE)
 
     def _settled(self, text: str) -> str:
         """The screen when nothing more comes; one that shows progress never stands still."""
         for _ in range(8):
-            time.sleep(0.3)
+            time.sleep(_PAUSE)
             before, text = text, self.text()
             if text == before:
                 break

@@ -117,7 +117,7 @@ def test_stick_under_uefi_can_be_pulled_out(iso: Path, accelerator: Accelerator,
 
 
 def test_stick_under_secure_boot(iso: Path, accelerator: Accelerator, log: Log) -> None:
-    machine = Machine(Firmware.SECURE_BOOT, (media.stick(iso),), 2048)
+    machine = Machine(Firmware.SECURE_BOOT, (media.stick(iso),), 2048, processors=2)
     with Guest(machine, accelerator, log("stick")) as guest:
         media.wait_ready(guest)
         media.root_shell(guest)

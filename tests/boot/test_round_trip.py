@@ -50,7 +50,7 @@ def booted_for(
 ) -> Iterator[Guest]:
     """The medium, started with a job on its kernel line; its verdict from inside is "complete".
 
-    With 1 GiB of memory, which is promised to be enough.
+    With 1 GiB of memory, which is promised to be enough, and two processors.
 
     Args:
         disks: the machine's, and the one that images are kept on.
@@ -60,7 +60,8 @@ def booted_for(
         Drive(disks[0], serial=under_test.SERIAL),
         Drive(disks[1], Interface.SATA, serial=_STORE_SERIAL),
     )
-    with Guest(Machine(Firmware.BIOS, drives, memory=1024), accelerator, log) as guest:
+    machine = Machine(Firmware.BIOS, drives, memory=1024, processors=2)
+    with Guest(machine, accelerator, log) as guest:
         media.start_entry(guest, "restore shell", f"rescue.job=STORE:jobs/{job}.toml")
         guest.expect(rf"rescue job STORE:jobs/{job}\.toml", 60, never=_FAILED)
         guest.expect(r"rescue job complete\s*$", 180, never=_FAILED)
