@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Boot tests that come last, each file by itself: whichever worker has nothing else left takes one.
-_LATE = ("tests/boot/test_stick.py", "tests/boot/test_shell.py", "tests/boot/test_view.py")
+_LATE = tuple(f"tests/boot/test_{name}.py" for name in ("second_copy", "shell", "stick", "view"))
 
 
 def _turn(item: pytest.Item) -> int:

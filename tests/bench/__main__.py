@@ -64,6 +64,7 @@ def main() -> None:
         jobs = list(chosen.values())
         first = number * len(jobs) // given.rounds
         for job in jobs[first:] + jobs[:first]:
+            bench.alone(job)
             job.runs.append(run(job))
     remove(bench.out)
     report.write(given.out, chosen, used, given.rounds)
