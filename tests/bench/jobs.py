@@ -62,7 +62,7 @@ class Bench:
         """Take out of the kernel's cache what other jobs read.
 
         Together it is most of a machine's memory. Who writes next would pay for making room, and
-        who only reads would not: for all else the same, 10 % between two captures.
+        who only reads would not.
         """
         for path in self._makers:
             if path != job.source and path.exists():
