@@ -21,7 +21,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="ci/bench",
         description="Measure ourselves and the peers in one run; medians to docs/benchmarks.md.",
-        epilog="A full run takes 20 to 25 minutes on two processors, --quick two.",
+        epilog="A full run takes 25 to 40 minutes on two processors, --quick two.",
     )
     parser.add_argument("--quick", action="store_true",
                         help="one round on 0.5 GiB, only what a target is about; the report goes "
