@@ -61,8 +61,8 @@ class Bench:
     def alone(self, job: Job) -> None:
         """Take out of the kernel's cache what other jobs read.
 
-        Together it is most of a machine's memory. Who writes next would pay for making room, and
-        who only reads would not.
+        Together it is most of a machine's memory: who writes next may have to make room, and who
+        only reads has not.
         """
         for path in self._makers:
             if path != job.source and path.exists():

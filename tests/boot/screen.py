@@ -9,8 +9,7 @@ from tests.boot.guest import Guest, GuestFailed
 
 _KEYS = {"/": "slash", "-": "minus", ".": "dot", " ": "spc"}
 _SIZE = "stty -F /dev/tty1 size"
-# Each look is one program: a guest without KVM takes a tenth of a second and more to start it, and
-# what it shows waits for the same processor.
+# Each look is one program: what is looked at waits for the same processor.
 _READ = "fold -w {} /dev/vcs1"
 _PAUSE = 0.5
 

@@ -124,7 +124,7 @@ class Bench:
             Drive(self.target, serial=SERIAL, rate=RATE, write_log=log),
         )
         state = self.state if incoming else None
-        return Machine(Firmware.BIOS, drives, memory=1024, incoming=state)
+        return Machine(Firmware.BIOS, drives, memory=1024, processors=2, incoming=state)
 
     @contextmanager
     def going_on(self, log: Path | None = None) -> Iterator[Guest]:

@@ -187,7 +187,7 @@ def drive(
     )
     walked = {"screen": on_screen, "serial": on_serial}[face]
     log = LOGS / f"torture-shell-{face}.log"
-    with Guest(Machine(Firmware.BIOS, drives, 2048, 2), accelerator, log) as guest:
+    with Guest(Machine(Firmware.BIOS, drives, 2048, processors=2), accelerator, log) as guest:
 
         def show(name: str) -> None:
             if pictures is not None:

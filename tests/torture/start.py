@@ -78,7 +78,9 @@ def one_start(iso: Path, accelerator: Accelerator, number: int, *, again: bool) 
     """Seconds by name, of one start of the medium."""
     log = media.ROOT / "build" / f"torture-start-{number}.log"
     found: dict[str, float] = {}
-    with Guest(Machine(Firmware.BIOS, (media.disc(iso),), 2048, 2), accelerator, log) as guest:
+    with Guest(
+        Machine(Firmware.BIOS, (media.disc(iso),), 2048, processors=2), accelerator, log
+    ) as guest:
         watch = Watch(guest)
         watch.start()
         guest.expect(media.READY, 60)

@@ -152,7 +152,7 @@ def boot(stick: Path, firmware: Firmware, log: Path) -> None:
 
 def _boot(stick: Path, firmware: Firmware, log: Path) -> None:
     drive = Drive(stick, Interface.USB, serial="TORTURE", snapshot=True, boot=0)
-    with Guest(Machine(firmware, (drive,), 2048), TCG, log) as guest:
+    with Guest(Machine(firmware, (drive,), 2048, processors=2), TCG, log) as guest:
         media.wait_ready(guest)
         media.root_shell(guest)
         inside.ask(guest, "/usr/lib/rescue/check-medium")

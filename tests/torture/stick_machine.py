@@ -79,7 +79,7 @@ class InMachine:
             Drive(self.stick, Interface.USB, serial=SERIAL),
         )
         state = self.state if incoming else None
-        return Machine(Firmware.BIOS, drives, memory=1024, incoming=state)
+        return Machine(Firmware.BIOS, drives, memory=1024, processors=2, incoming=state)
 
     def cut(self, iso: Path, seconds: float) -> bool:
         """Begin an update and kill QEMU after so long; whether it was still running.

@@ -80,7 +80,9 @@ def address(guest: Guest, seconds: float) -> str:
 def one(iso: Path, kind: str, accelerator: Accelerator) -> str:
     """Start the medium beside the access point; the address it was given."""
     log = media.ROOT / "build" / f"torture-wifi-{kind}.log"
-    with Guest(Machine(Firmware.BIOS, (media.disc(iso),), 2048), accelerator, log) as guest:
+    with Guest(
+        Machine(Firmware.BIOS, (media.disc(iso),), 2048, processors=2), accelerator, log
+    ) as guest:
         guest.expect(media.READY, 60)
         guest.expect(lines.MENU, 60)
         media.root_shell(guest)
