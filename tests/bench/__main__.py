@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
 import sys
 import time
@@ -59,11 +60,12 @@ def main() -> None:
     used = plan_capture(bench.root).allocated
     for number in range(given.rounds):
         print(f"round {number + 1} of {given.rounds}", file=sys.stderr)
-        # Each round begins elsewhere, or a job would always pay for what the same one left behind:
-        # a full cache, a warm processor. In the first one some read what others have made.
+        # After the first round, in which some read what others have just made, each has an order of
+        # its own, or a job would always pay for what the same one left behind: a full cache, say.
         jobs = list(chosen.values())
-        first = number * len(jobs) // given.rounds
-        for job in jobs[first:] + jobs[:first]:
+        if number:
+            random.Random(number).shuffle(jobs)
+        for job in jobs:
             bench.alone(job)
             job.runs.append(run(job))
     remove(bench.out)

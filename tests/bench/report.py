@@ -106,12 +106,13 @@ def write(docs: Path, jobs: dict[str, Job], used: int, rounds: int) -> None:
         "# Benchmarks",
         "",
         "Written by `ci/bench`; figures are whole processes, medians of "
-        f"{rounds} rounds in which every job ran once, in turn, warm cache.",
+        f"{rounds} rounds in which every job ran once, in an order of the round's own, warm cache.",
         "",
         f"* {datetime.now(UTC):%Y-%m-%d}, {cpu()}, {os.cpu_count()} processors, "
         f"Linux {platform.release().split('-')[0]}",
         f"* corpus: {used / 1e9:.2f} GB used of an ext4 volume, real files of the machine",
-        "* outputs are flushed to the disk; each source is read into memory before every run",
+        "* outputs are flushed to the disk; each source is read into memory before every run, and"
+        " the volumes of other jobs are taken out of it",
         "* sizes, builds and starts of the media: [benchmarks-media.md](benchmarks-media.md)",
         "",
         "![seconds of each capture](benchmarks.svg)",
