@@ -29,7 +29,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Boot tests that come last, each file by itself: whichever worker has nothing else left takes one.
 _LATE = tuple(
-    f"tests/boot/test_{name}.py" for name in ("other_disks", "second_copy", "shell", "stick", "view")
+    f"tests/boot/test_{name}.py"
+    for name in ("other_disks", "second_copy", "shell", "stick", "view")
 )
 
 
