@@ -1,0 +1,147 @@
+"""Volumes inside a volume: the used bytes of what lies in LVM, LUKS, BitLocker and mirrors.
+
+Each volume inside is looked at as if it were a partition, and its used bytes are told as places on
+the disk; what is captured there is what stands on the disk, encrypted if it is. What lies beside
+the volumes inside (headers, key slots, metadata) is always captured, and what cannot be made out is
+captured whole, with a note, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rescue.allocation import lvm, opened
+from rescue.allocation.detect import Detected
+from rescue.allocation.model import VolumeMap, whole
+from rescue.allocation.node import existing_node, own_device
+from rescue.allocation.pieces import Inside, Piece, complete, outward, shifted, told
+from rescue.allocation.state import State
+from rescue.core.errors import DiskTrouble, ProgramFailed
+from rescue.core.extent import Extent, ExtentMap
+from rescue.core.units import format_size
+from rescue.devices.blockio import Source
+from rescue.devices.discover import inspect
+from rescue.devices.mapper import read_only_pieces
+from rescue.devices.model import Disk
+
+Look = Callable[[Source, Disk, Extent], VolumeMap]
+"""How a volume inside is looked at: extents of the result are places on the disk given."""
+
+_LVM = "LVM2_member"
+_ENCRYPTED = {"crypto_LUKS", "BitLocker"}
+CONTAINERS = frozenset({_LVM, "linux_raid_member", *_ENCRYPTED})
+# RAID, encryption, LVM, encryption again: nothing real goes further down.
+DEEPEST = 4
+# From the best to the worst that can be said of several volumes together.
+_WORSE: tuple[State, ...] = ("clean", "unknown", "dirty", "hibernated")
+
+
+def map_container(
+    source: Source, disk: Disk, found: Detected, region: Extent, look: Look
+) -> VolumeMap:
+    """Find the bytes of a container that hold data; whatever is odd is captured whole."""
+    try:
+        if found.fs == _LVM:
+            return _logical_volumes(source, disk, found, region, look)
+        return _opened(disk, found, region, look)
+    except (ProgramFailed, DiskTrouble) as error:
+        return whole(found, region, f"{found.fs}, every sector captured: {error.message}")
+
+
+def _logical_volumes(
+    source: Source, disk: Disk, found: Detected, region: Extent, look: Look
+) -> VolumeMap:
+    """Every logical volume by itself; extents that none of them has are free."""
+    with own_device(disk, region) as node:
+        physical = lvm.read(node, region.length)
+    inside = []
+    for volume in physical.volumes:
+        pieces = shifted(volume.pieces, region.start)
+        name = f"{physical.group}/{volume.name}"
+        if not volume.plain:
+            seen = _kept(pieces, f"{_size(pieces)} of LVM's own, every sector captured")
+        elif not complete(pieces, volume.size):
+            seen = _kept(pieces, f"{_size(pieces)} of it is on this disk, every sector captured")
+        else:
+            seen = _plain(source, disk, volume.size, pieces, look)
+        inside.append(Inside(name, volume.size, seen))
+    divided = ExtentMap.single(region.start + physical.extents.start, physical.extents.length)
+    return _together(found, region, divided, inside)
+
+
+def _plain(source: Source, disk: Disk, size: int, pieces: Sequence[Piece], look: Look) -> VolumeMap:
+    """A logical volume that is all on this disk."""
+    ordered = sorted(pieces, key=lambda p: p.inner)
+    if len(ordered) == 1:
+        return look(source, disk, ordered[0].extent)
+    try:
+        with (
+            read_only_pieces(disk.path, [p.extent for p in ordered]) as node,
+            Source(node) as joined,
+        ):
+            seen = look(joined, inspect(node), Extent(0, size))
+    except (ProgramFailed, DiskTrouble) as error:
+        return _kept(pieces, f"in {len(ordered)} pieces, every sector captured: {error.message}")
+    return _placed(seen, ordered)
+
+
+def _opened(disk: Disk, found: Detected, region: Extent, look: Look) -> VolumeMap:
+    """A container that the kernel shows opened; closed, nobody can tell what of it is used."""
+    node = existing_node(disk, region)
+    seen = opened.find(node, region.length) if node is not None else None
+    if seen is None:
+        note = f"{found.fs}, every sector captured"
+        if found.fs in _ENCRYPTED and disk.kind == "block":
+            at = node or disk.path
+            note += f"; less if it is open: cryptsetup open --readonly {at} NAME"
+        return whole(found, region, note)
+    pieces = shifted(seen.pieces, region.start)
+    with Source(seen.node) as content:
+        used = look(content, inspect(seen.node), Extent(0, seen.size))
+    placed = _placed(used, pieces, seen.unit)
+    covered = ExtentMap.of((p.outer, p.extent.end) for p in pieces)
+    return _together(found, region, covered, [Inside("", seen.size, placed)])
+
+
+def _placed(seen: VolumeMap, pieces: Sequence[Piece], unit: int = 1) -> VolumeMap:
+    """The same map with places on the outer volume."""
+    skipped = [
+        (extent, why)
+        for inner, why in seen.skipped
+        for extent in outward(ExtentMap.single(inner.start, inner.length), pieces)
+    ]
+    allocated = outward(seen.allocated, pieces, unit)
+    return VolumeMap(
+        seen.fs, seen.label, seen.uuid, seen.method, allocated, tuple(skipped), seen.state,
+        seen.notes,
+    )  # fmt: skip
+
+
+def _kept(pieces: Sequence[Piece], note: str) -> VolumeMap:
+    """Every byte of these pieces."""
+    everything = ExtentMap.of((p.outer, p.extent.end) for p in pieces)
+    return VolumeMap("", "", "", "whole", everything, notes=(note,))
+
+
+def _size(pieces: Sequence[Piece]) -> str:
+    return format_size(sum(p.length for p in pieces))
+
+
+def _together(
+    found: Detected, region: Extent, divided: ExtentMap, inside: Sequence[Inside]
+) -> VolumeMap:
+    """The map of a container: what is used inside, and all that does not belong to an inside."""
+    allocated = divided.complement(region.start, region.end)
+    for one in inside:
+        allocated = allocated.union(one.found.allocated)
+    states = [one.found.state for one in inside]
+    return VolumeMap(
+        found.fs,
+        found.label,
+        found.uuid,
+        "stack",
+        allocated,
+        tuple(skip for one in inside for skip in one.found.skipped),
+        max(states, key=_WORSE.index) if states else "unknown",
+        tuple(line for one in inside for line in told(one)),
+    )
