@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rescue.allocation.volume import VolumeMap, map_volume
+from rescue.allocation.model import VolumeMap
+from rescue.allocation.volume import map_volume
 from rescue.core.errors import UsageError
 from rescue.core.extent import Extent, ExtentMap
 from rescue.core.progress import Reporter, Silent

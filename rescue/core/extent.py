@@ -98,6 +98,25 @@ class ExtentMap:
         last = bisect_left(self.starts, end)
         return [(max(start, self.starts[i]), min(end, self.ends[i])) for i in range(first, last)]
 
+    def part(self, start: int, end: int) -> ExtentMap:
+        """The same as ``within``, as a set."""
+        first = bisect_right(self.ends, start)
+        last = bisect_left(self.starts, end)
+        starts, ends = self.starts[first:last], self.ends[first:last]
+        if starts:
+            starts[0], ends[-1] = max(start, starts[0]), min(end, ends[-1])
+        return ExtentMap(starts, ends)
+
+    def followed_by(self, other: ExtentMap) -> ExtentMap:
+        """The union with a set that begins where this one ends, or behind it."""
+        if not self or not other:
+            return self or other
+        if other.starts[0] < self.ends[-1]:
+            raise ValueError("the sets overlap")
+        if other.starts[0] > self.ends[-1]:
+            return ExtentMap(self.starts + other.starts, self.ends + other.ends)
+        return ExtentMap(self.starts + other.starts[1:], self.ends[:-1] + other.ends)
+
     def union(self, other: ExtentMap) -> ExtentMap:
         """Bytes in either."""
         if not other:
