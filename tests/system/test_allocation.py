@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rescue.allocation.volume import VolumeMap, map_volume
+from rescue.allocation.model import VolumeMap
+from rescue.allocation.volume import map_volume
 from rescue.core.extent import Extent, ExtentMap
 from rescue.core.process import run
 from rescue.core.units import MIB
@@ -238,7 +239,7 @@ def test_no_loop_device_outlives_a_killed_process(end: str, tmp_path: Path) -> N
     script = f"""
 import os, signal, sys
 from pathlib import Path
-from rescue.allocation.volume import own_device
+from rescue.allocation.node import own_device
 from rescue.core.extent import Extent
 from rescue.devices.discover import inspect
 with own_device(inspect(Path(sys.argv[1])), Extent({MIB}, {MIB})) as device:
