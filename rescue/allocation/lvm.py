@@ -29,10 +29,7 @@ _CONFIG = (
     "md_component_detection=0 multipath_component_detection=0}} "
     'log{{silent=0 verbose=0 syslog=0 file=""}} global{{event_activation=0}}'
 )
-# Roles of volumes whose own map does not say what is needed: parts of pools, mirrors, caches (the
-# first chunk of a pool looks like a filesystem, and is not one), what a snapshot has set aside, and
-# its origin: the snapshot needs what was deleted there since.
-_NOT_PLAIN = {"private", "snapshot", "origin"}
+_PRIVATE = "private"
 _MOST_SEGMENTS = 100_000
 
 
@@ -42,13 +39,15 @@ class LogicalVolume:
 
     Attributes:
         size: bytes of the whole of it.
-        plain: what stands on the disk is its content as it is.
+        odd: why what stands on the disk cannot be looked at as its content; empty where it can.
+        hidden: a part of something else, which nobody gave a name.
         pieces: places on the physical volume, in bytes from its start.
     """
 
     name: str
     size: int
-    plain: bool
+    odd: str
+    hidden: bool
     pieces: tuple[Piece, ...]
 
 
@@ -85,7 +84,8 @@ def read(node: Path, size: int) -> PhysicalVolume:
 @dataclass(slots=True)
 class _Growing:
     size: int
-    plain: bool
+    odd: str
+    hidden: bool
     pieces: list[Piece] = field(default_factory=list)
 
 
@@ -122,8 +122,10 @@ def _physical(rows: list[Mapping[str, Any]], size: int) -> PhysicalVolume:
             if str(row["segtype"]) != "free":
                 raise ValueError("a segment has no name")
             continue
-        volume = growing.setdefault(name, _Growing(int(row["lv_size"]), _is_plain(row)))
-        volume.plain = volume.plain and _is_plain(row)
+        volume = growing.setdefault(
+            name, _Growing(int(row["lv_size"]), "", _PRIVATE in _roles(row))
+        )
+        volume.odd = volume.odd or _odd(row)
         place = first + unit * int(row["pvseg_start"])
         piece = Piece(unit * int(row["seg_start_pe"] or 0), unit * int(row["pvseg_size"]), place)
         volume.pieces.append(piece)
@@ -133,13 +135,26 @@ def _physical(rows: list[Mapping[str, Any]], size: int) -> PhysicalVolume:
     volumes = []
     for name, one in sorted(growing.items(), key=lambda item: item[1].pieces[0].outer):
         # Of stripes and mirrors several pieces begin at the same extent.
-        plain = one.plain and not fault(one.pieces, one.size, extents)
-        volumes.append(LogicalVolume(name, one.size, plain, tuple(one.pieces)))
+        odd = one.odd or fault(one.pieces, one.size, extents)
+        volumes.append(LogicalVolume(name, one.size, odd, one.hidden, tuple(one.pieces)))
     return PhysicalVolume(group, extents, tuple(volumes))
 
 
-def _is_plain(row: Mapping[str, Any]) -> bool:
-    """Whether a segment is a run of the volume's own bytes. lvs(8): lv_layout, lv_role."""
-    layout, roles = str(row["lv_layout"]).split(","), set(str(row["lv_role"]).split(","))
-    plain = layout == ["linear"] and str(row["segtype"]) == "linear"
-    return plain and not roles & _NOT_PLAIN
+def _roles(row: Mapping[str, Any]) -> set[str]:
+    return set(str(row["lv_role"]).split(","))
+
+
+def _odd(row: Mapping[str, Any]) -> str:
+    """Why a segment is no run of bytes whose own map says what is needed. lvs(8): lv_role."""
+    roles, layout = _roles(row), str(row["lv_layout"])
+    if _PRIVATE in roles:
+        # The first chunk of a pool looks like a filesystem, and is not one.
+        return "a part of a pool, a mirror or a cache"
+    if "snapshot" in roles:
+        return "a snapshot"
+    if "origin" in roles:
+        # The snapshot needs what was deleted here since.
+        return "has a snapshot"
+    if layout != "linear" or str(row["segtype"]) != "linear":
+        return f"{layout.replace(',', ' ')}"
+    return ""

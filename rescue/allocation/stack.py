@@ -54,17 +54,24 @@ def _logical_volumes(
     """Every logical volume by itself; extents that none of them has are free."""
     with own_device(disk, region) as node:
         physical = lvm.read(node, region.length)
-    inside = []
+    inside, hidden = [], list[Piece]()
     for volume in physical.volumes:
         pieces = shifted(volume.pieces, region.start)
-        name = f"{physical.group}/{volume.name}"
-        if not volume.plain:
-            seen = _kept(pieces, f"{_size(pieces)} of LVM's own, every sector captured")
+        if volume.hidden:
+            hidden += pieces
+            continue
+        if volume.odd:
+            seen = _kept(pieces, f"{volume.odd}, every sector captured")
         elif not complete(pieces, volume.size):
-            seen = _kept(pieces, f"{_size(pieces)} of it is on this disk, every sector captured")
+            part = format_size(sum(p.length for p in pieces))
+            seen = _kept(pieces, f"{part} of it are on this disk, every sector captured")
         else:
             seen = _plain(source, disk, volume.size, pieces, look)
-        inside.append(Inside(name, volume.size, seen))
+        inside.append(Inside(f"{physical.group}/{volume.name}", volume.size, seen))
+    if hidden:
+        size = sum(p.length for p in hidden)
+        note = f"{format_size(size)} of pools, mirrors and caches, every sector captured"
+        inside.append(Inside(physical.group, size, _kept(hidden, note)))
     divided = ExtentMap.single(region.start + physical.extents.start, physical.extents.length)
     return _together(found, region, divided, inside)
 
@@ -121,10 +128,6 @@ def _kept(pieces: Sequence[Piece], note: str) -> VolumeMap:
     """Every byte of these pieces."""
     everything = ExtentMap.of((p.outer, p.extent.end) for p in pieces)
     return VolumeMap("", "", "", "whole", everything, notes=(note,))
-
-
-def _size(pieces: Sequence[Piece]) -> str:
-    return format_size(sum(p.length for p in pieces))
 
 
 def _together(

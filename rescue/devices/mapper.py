@@ -35,8 +35,9 @@ def read_only_pieces(disk: Path, pieces: Sequence[Extent]) -> Iterator[Path]:
     quiet = ["--noudevrules", "--noudevsync"]
     command = ["dmsetup", "create", name, "--readonly", *quiet]
     process.run(command, input=table(disk, pieces).encode())
-    node = Path("/dev/mapper") / name
     try:
+        told = process.run(["dmsetup", "info", "-c", "--noheadings", "-o", "minor", name]).text
+        node = Path(f"/dev/dm-{told.strip()}")
         try:
             held = os.open(node, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

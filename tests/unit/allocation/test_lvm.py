@@ -53,7 +53,7 @@ def test_volumes_and_free_extents() -> None:
     assert found.extents == Extent(MIB, 100 * UNIT)
     swap, root = found.volumes
     assert swap.pieces == (Piece(0, 10 * UNIT, MIB),)
-    assert (root.size, root.plain) == (25 * UNIT, True)
+    assert (root.size, root.odd, root.hidden) == (25 * UNIT, "", False)
     assert root.pieces == (
         Piece(0, 20 * UNIT, MIB + 10 * UNIT),
         Piece(20 * UNIT, 5 * UNIT, MIB + 90 * UNIT),
@@ -61,34 +61,36 @@ def test_volumes_and_free_extents() -> None:
 
 
 @pytest.mark.parametrize(
-    "more",
+    ("more", "why"),
     [
-        {"lv_role": "private,thin,pool,data"},
-        {"lv_role": "public,snapshot,thicksnapshot"},
+        ({"lv_role": "private,thin,pool,data"}, "a part of a pool"),
+        ({"lv_role": "private,pool,spare"}, "a part of a pool"),
+        ({"lv_role": "public,snapshot,thicksnapshot"}, "a snapshot"),
         # A snapshot still needs what was deleted on its origin.
-        {"lv_role": "public,origin,thickorigin"},
-        {"lv_layout": "raid,raid1", "segtype": "raid1"},
-        {"lv_layout": "striped", "segtype": "striped"},
-        {"lv_layout": "thin,pool", "segtype": "thin-pool"},
-        {"segtype": "error"},
+        ({"lv_role": "public,origin,thickorigin"}, "has a snapshot"),
+        ({"lv_layout": "raid,raid1", "segtype": "raid1"}, "raid raid1"),
+        ({"lv_layout": "striped", "segtype": "striped"}, "striped"),
+        ({"lv_layout": "thin,pool", "segtype": "thin-pool"}, "thin pool"),
+        ({"segtype": "error"}, "linear"),
     ],
 )
-def test_what_is_not_a_run_of_its_own_bytes_is_not_plain(more: dict[str, str]) -> None:
+def test_what_is_not_a_run_of_its_own_bytes(more: dict[str, str], why: str) -> None:
     (found,) = parse(row(0, 10, "data", **more)).volumes
-    assert not found.plain
+    assert found.odd.startswith(why)
+    assert found.hidden == ("private" in more.get("lv_role", ""))
 
 
 def test_one_odd_segment_is_enough() -> None:
     rows = [row(0, 10, "data", lv_size=20 * UNIT)]
     rows.append(row(10, 10, "data", lv_size=20 * UNIT, segtype="mirror", seg_start_pe=10))
     (found,) = parse(*rows).volumes
-    assert not found.plain
+    assert found.odd
 
 
 def test_stripes_begin_at_the_same_extent() -> None:
     rows = [row(0, 10, "data", lv_size=20 * UNIT), row(10, 10, "data", lv_size=20 * UNIT)]
     (found,) = parse(*rows).volumes
-    assert not found.plain
+    assert found.odd
 
 
 @pytest.mark.parametrize(
