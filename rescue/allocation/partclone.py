@@ -34,7 +34,7 @@ _BLOCK = 1 << 20
 _LINES = re.compile(rb"(?:0x[0-9A-Fa-f]{1,16}[ \t]+0x[0-9A-Fa-f]{1,16}[ \t]+[+?][ \t]*\n)*\Z")
 _STATUS = re.compile(rb"0x[0-9A-Fa-f]{1,16}[ \t]+[?+]([ \t]+\d+)?[ \t]*\Z")
 # What partclone says whatever happened.
-_GENERAL = ("Partclone ", "Starting to ")
+_GENERAL = ("Partclone ", "Starting to ", "error exit")
 _USEFUL = re.compile(r"[A-Za-z]{3}")
 
 

@@ -9,6 +9,8 @@ captured whole, with a note, as everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 from rescue.allocation import lvm, opened
 from rescue.allocation.detect import Detected
@@ -19,17 +21,20 @@ from rescue.allocation.state import State
 from rescue.core.errors import DiskTrouble, ProgramFailed
 from rescue.core.extent import Extent, ExtentMap
 from rescue.core.units import format_size
+from rescue.devices import crypt
 from rescue.devices.blockio import Source
-from rescue.devices.discover import inspect
 from rescue.devices.mapper import read_only_pieces
 from rescue.devices.model import Disk
 
 Look = Callable[[Source, Disk, Extent], VolumeMap]
 """How a volume inside is looked at: extents of the result are places on the disk given."""
 
+Ask = Callable[[str, int], bytes]
+"""The passphrase of a container of this kind (blkid's word); the number counts the wrong ones so
+far. Empty: it stays closed, and all of it is captured."""
+
 _LVM = "LVM2_member"
-_ENCRYPTED = {"crypto_LUKS", "BitLocker"}
-CONTAINERS = frozenset({_LVM, "linux_raid_member", *_ENCRYPTED})
+CONTAINERS = frozenset({_LVM, "linux_raid_member", *crypt.TYPES})
 # RAID, encryption, LVM, encryption again: nothing real goes further down.
 DEEPEST = 4
 # From the best to the worst that can be said of several volumes together.
@@ -37,13 +42,17 @@ _WORSE: tuple[State, ...] = ("clean", "unknown", "dirty", "hibernated")
 
 
 def map_container(
-    source: Source, disk: Disk, found: Detected, region: Extent, look: Look
+    source: Source, disk: Disk, found: Detected, region: Extent, look: Look, ask: Ask | None
 ) -> VolumeMap:
-    """Find the bytes of a container that hold data; whatever is odd is captured whole."""
+    """Find the bytes of a container that hold data; whatever is odd is captured whole.
+
+    Raises:
+        UsageError: from ``ask``: a passphrase that was given opens nothing.
+    """
     try:
         if found.fs == _LVM:
             return _logical_volumes(source, disk, found, region, look)
-        return _opened(disk, found, region, look)
+        return _opened(disk, found, region, look, ask)
     except (ProgramFailed, DiskTrouble) as error:
         return whole(found, region, f"{found.fs}, every sector captured: {error.message}")
 
@@ -86,28 +95,48 @@ def _plain(source: Source, disk: Disk, size: int, pieces: Sequence[Piece], look:
             read_only_pieces(disk.path, [p.extent for p in ordered]) as node,
             Source(node) as joined,
         ):
-            seen = look(joined, inspect(node), Extent(0, size))
+            seen = look(joined, _disk_of(joined), Extent(0, size))
     except (ProgramFailed, DiskTrouble) as error:
         return _kept(pieces, f"in {len(ordered)} pieces, every sector captured: {error.message}")
     return _placed(seen, ordered)
 
 
-def _opened(disk: Disk, found: Detected, region: Extent, look: Look) -> VolumeMap:
-    """A container that the kernel shows opened; closed, nobody can tell what of it is used."""
-    node = existing_node(disk, region)
-    seen = opened.find(node, region.length) if node is not None else None
-    if seen is None:
-        note = f"{found.fs}, every sector captured"
-        if found.fs in _ENCRYPTED and disk.kind == "block":
-            at = node or disk.path
-            note += f"; less if it is open: cryptsetup open --readonly {at} NAME"
-        return whole(found, region, note)
-    pieces = shifted(seen.pieces, region.start)
-    with Source(seen.node) as content:
-        used = look(content, inspect(seen.node), Extent(0, seen.size))
+def _opened(disk: Disk, found: Detected, region: Extent, look: Look, ask: Ask | None) -> VolumeMap:
+    """A container that is open, or can be opened; of a closed one nobody can tell what is used."""
+    with ExitStack() as held:
+        node = existing_node(disk, region)
+        if node is None and ask is not None and found.fs in crypt.TYPES:
+            node = held.enter_context(own_device(disk, region))
+        seen = opened.find(node, region.length) if node is not None else None
+        if seen is None and node is not None and ask is not None and found.fs in crypt.TYPES:
+            inner = _unlocked(held, node, found.fs, ask)
+            seen = opened.find(node, region.length) if inner else None
+        if seen is None:
+            more = "; less with --unlock" if found.fs in crypt.TYPES else ""
+            return whole(found, region, f"{found.fs}, every sector captured{more}")
+        pieces = shifted(seen.pieces, region.start)
+        with Source(seen.node) as content:
+            used = look(content, _disk_of(content), Extent(0, seen.size))
     placed = _placed(used, pieces, seen.unit)
     covered = ExtentMap.of((p.outer, p.extent.end) for p in pieces)
     return _together(found, region, covered, [Inside("", seen.size, placed)])
+
+
+def _unlocked(held: ExitStack, node: Path, fs: str, ask: Ask) -> bool:
+    """Open an encrypted container for as long as ``held`` lasts; False: nobody wants that."""
+    wrong = 0
+    while passphrase := ask(fs, wrong):
+        try:
+            held.enter_context(crypt.opened(node, fs, passphrase))
+            return True
+        except crypt.WrongPassphrase:
+            wrong += 1
+    return False
+
+
+def _disk_of(source: Source) -> Disk:
+    """A device that is there for a moment, as a disk; nobody else is asked about it."""
+    return Disk(source.path, "block", source.size, source.sector_size, source.physical_sector_size)
 
 
 def _placed(seen: VolumeMap, pieces: Sequence[Piece], unit: int = 1) -> VolumeMap:

@@ -25,13 +25,17 @@ _HEAD = 65536
 _TAIL = MIB
 
 
-def map_volume(source: Source, disk: Disk, region: Extent, depth: int = 0) -> VolumeMap:
+def map_volume(
+    source: Source, disk: Disk, region: Extent, ask: stack.Ask | None = None, depth: int = 0
+) -> VolumeMap:
     """Find the bytes of ``region`` that hold data.
 
     Args:
+        ask: for the passphrase of a container that nobody opened; None: it is left closed.
         depth: how many containers it lies in.
 
     Raises:
+        UsageError: a passphrase that was given opens nothing.
         ProgramFailed: blkid is missing or cannot read the disk. A missing or refusing partclone
             is no error: everything is captured, and a note holds its words.
     """
@@ -45,9 +49,9 @@ def map_volume(source: Source, disk: Disk, region: Extent, depth: int = 0) -> Vo
     if found.fs in stack.CONTAINERS and depth < stack.DEEPEST:
 
         def inside(source: Source, disk: Disk, region: Extent) -> VolumeMap:
-            return map_volume(source, disk, region, depth + 1)
+            return map_volume(source, disk, region, ask, depth + 1)
 
-        return stack.map_container(source, disk, found, region, inside)
+        return stack.map_container(source, disk, found, region, inside, ask)
     if found.fs not in partclone.PROGRAMS:
         what = found.fs or "no known filesystem"
         return whole(found, region, f"{what}, every sector captured")

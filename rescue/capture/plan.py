@@ -10,8 +10,9 @@ edges of disks, and the rest counts as free.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rescue.allocation.model import VolumeMap
@@ -26,6 +27,9 @@ from rescue.devices.model import Disk, Layout, Partition
 from rescue.devices.table import read_layout
 from rescue.image.ledger import Ledger, Skipped
 from rescue.image.manifest import Volume
+
+Unlock = Callable[[str, str, int], bytes]
+"""As ``stack.Ask``, with the name of the partition before."""
 
 SMALL_GAP = 16 * MIB
 FIRST_GAP = 64 * MIB
@@ -67,12 +71,17 @@ def plan_capture(
     partitions: Sequence[int] = (),
     all_sectors: bool = False,
     reporter: Reporter | None = None,
+    unlock: Unlock | None = None,
 ) -> CapturePlan:
     """Look at a disk and plan its capture; nothing is written.
 
+    Args:
+        unlock: asked for the passphrases of encrypted partitions that are closed; each is opened
+            for the look alone. None: they are captured whole.
+
     Raises:
         DiskTrouble: the disk or its table cannot be read.
-        UsageError: a partition was named that is not there.
+        UsageError: a partition was named that is not there, or a passphrase opens nothing.
     """
     report = reporter or Silent()
     with Source(source) as opened:
@@ -85,7 +94,8 @@ def plan_capture(
         wanted = [p for p in volumes if not partitions or p.number in partitions]
         maps: dict[int, VolumeMap] = {}
         for partition in wanted:
-            maps[partition.number] = map_volume(opened, disk, partition.extent)
+            ask = partial(unlock, name_of(partition)) if unlock is not None else None
+            maps[partition.number] = map_volume(opened, disk, partition.extent, ask)
             for note in maps[partition.number].notes:
                 report.note(f"{name_of(partition)}: {note}")
     return plan(disk, layout, maps, tuple(partitions))

@@ -90,7 +90,7 @@ def check_same(plan: CapturePlan, found: Unfinished) -> None:
         "serial": "it is another disk (the serial number differs)",
         "wwn": "it is another disk (the WWN differs)",
         "layout": "its partitions are others now",
-        "allocation": "its filesystems were written to since",
+        "allocation": "its filesystems were written to since, or --unlock was given only once",
         "chosen": "other partitions were chosen",
     }
     for key, why in words.items():

@@ -18,6 +18,7 @@ from rescue.cli.secrets import (
     given,
     read_passphrase,
 )
+from rescue.cli.unlock import unlocking
 from rescue.cli.work import conclude
 from rescue.core.errors import UsageError
 
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 _HELP = """Make an image of a disk: SOURCE is a disk, or a plain file that holds one.
 
 Every partition and the boot code are read; of filesystems that are understood, only the sectors in
-use. Nothing is written to SOURCE, and IMAGE must not exist yet.
+use, in logical volumes (LVM) too. Nothing is written to SOURCE, and IMAGE must not exist yet.
+
+Of an encrypted partition (LUKS, BitLocker) every sector is read, unless it is open, or --unlock
+opens it, read-only, while the disk is looked at. What is stored stays encrypted as it is.
 
 With --parent only what differs from an earlier image is stored; keep both. With --encrypt, a
 recovery key or a recipient, nobody reads the image without a key. A capture that was stopped goes
@@ -42,6 +46,7 @@ Examples:
   rescue capture --encrypt --recovery-key /dev/sda /mnt/store/pc.rescue
   rescue capture --recipient rescue-public-key-… /dev/sda /mnt/store/pc.rescue
   rescue capture --part-size dvd /dev/sda /mnt/store/pc.rescue
+  rescue capture --unlock /dev/sda /mnt/store/laptop.rescue
   rescue capture --resume /dev/sda /mnt/store/pc.rescue
   rescue capture --partition 1 --partition 3 /dev/sda /mnt/store/two.rescue"""
 
@@ -89,6 +94,17 @@ def capture(
         str,
         typer.Option(metavar="sample|all", help="Decode and compare one chunk in four, or all."),
     ] = "sample",
+    unlock: Annotated[
+        bool, typer.Option("--unlock", help="Ask for passphrases of encrypted partitions.")
+    ] = False,
+    unlock_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its first line is the passphrase that opens them."),
+    ] = None,
+    unlock_fd: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Read that passphrase from this descriptor."),
+    ] = None,
     passphrase_file: PassphraseFile = None,
     passphrase_fd: PassphraseFd = None,
     recovery_key_file: RecoveryFile = None,
@@ -132,6 +148,7 @@ def capture(
         retry=retry,
         mapfile=mapfile,
         check=check,
+        unlock=unlocking(unlock, unlock_file, unlock_fd),
     )
     try:
         return conclude(lambda reporter: work(wish, reporter), json=json)

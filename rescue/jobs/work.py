@@ -21,7 +21,7 @@ from rescue.jobs import describe, summary
 
 if TYPE_CHECKING:
     from rescue.capture.pipeline import CaptureOptions, CaptureResult
-    from rescue.capture.plan import CapturePlan
+    from rescue.capture.plan import CapturePlan, Unlock
     from rescue.image.keys import Secret
     from rescue.upkeep.keyring import Access
 
@@ -50,6 +50,7 @@ class CaptureWish:
         access: who may open the image; None: it is not encrypted (or as its parent is).
         secrets: what opens the parent, or the image that is resumed.
         mapfile: ddrescue's; taken in when it is there, written when it is not.
+        unlock: asked for the passphrases of encrypted partitions; None: they stay closed.
     """
 
     source: Path
@@ -65,6 +66,7 @@ class CaptureWish:
     retry: int = 1
     mapfile: Path | None = None
     check: str = "sample"
+    unlock: Unlock | None = None
 
 
 def capture(wish: CaptureWish, reporter: Reporter) -> Done:
@@ -87,6 +89,7 @@ def capture(wish: CaptureWish, reporter: Reporter) -> Done:
         partitions=wish.partitions,
         all_sectors=wish.all_sectors,
         reporter=reporter,
+        unlock=wish.unlock,
     )
     for note in _worth_telling(plan):
         reporter.warn(note)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rescue.core.process import run
-from tests.boot import inspect, media, under_test
+from tests.boot import containers, inspect, media, under_test
 from tests.boot.guest import Guest, GuestFailed
 from tests.boot.qemu import Accelerator, Drive, Firmware, Machine
 from tests.boot.under_test import UnderTest
@@ -92,14 +92,21 @@ def test_stick_under_bios_checks_itself(
         assert "rescue medium ok" not in text
 
 
-def test_disc_under_secure_boot(iso: Path, accelerator: Accelerator, log: Log) -> None:
-    machine = Machine(Firmware.SECURE_BOOT, (media.disc(iso),), 2048)
+def test_disc_under_secure_boot(iso: Path, accelerator: Accelerator, room: Path, log: Log) -> None:
+    """Locked down as it is, its kernel has what volumes inside volumes need."""
+    drives = [media.disc(iso)]
+    for serial in (containers.SOURCE, containers.TARGET):
+        with (room / f"{serial}.raw").open("wb") as file:
+            file.truncate(containers.SIZE)
+        drives.append(Drive(room / f"{serial}.raw", serial=serial))
+    machine = Machine(Firmware.SECURE_BOOT, tuple(drives), 2048)
     with Guest(machine, accelerator, log("disc")) as guest:
         media.wait_ready(guest)
         media.root_shell(guest)
         assert inspect.started_by(guest) == "uefi"
         inspect.nothing_failed(guest)
         inspect.secure_boot_is_enforced(guest)
+        containers.there_and_back(guest)
 
 
 def test_stick_under_uefi_can_be_pulled_out(iso: Path, accelerator: Accelerator, log: Log) -> None:

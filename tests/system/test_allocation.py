@@ -232,6 +232,26 @@ def test_a_partition_of_a_loop_disk(tmp_path: Path) -> None:
         run(["losetup", "--detach", loop])
 
 
+def test_a_volume_that_somebody_looks_at_is_still_mapped(tmp_path: Path) -> None:
+    """The restore shell mounts each filesystem for a moment, to be read; partclone minds."""
+    volume, point = tmp_path / "volume", tmp_path / "mount"
+    kind = volumes.KINDS["ext4"]
+    before = volumes.make(kind, volume, tmp_path)
+    loop = run(["losetup", "--find", "--show", str(volume)]).text.strip()
+    point.mkdir()
+    try:
+        run(["mount", "-o", "ro,noload", loop, str(point)])
+        try:
+            mapped = map_of(Path(loop), Extent(0, kind.size))
+        finally:
+            run(["umount", str(point)])
+        assert mapped.method == "partclone", mapped.notes
+        copy = restored(volume, Extent(0, kind.size), mapped, tmp_path / "copy", b"\xa5")
+        assert volumes.read(kind, copy, tmp_path) == before
+    finally:
+        run(["losetup", "--detach", loop])
+
+
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGINT", "SIGTERM"])
 def test_no_loop_device_outlives_a_killed_process(end: str, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
