@@ -20,7 +20,10 @@ _IMAGE = "/run/containers.rescue"
 # What keeps its files: the mirror, and four logical volumes.
 _VOLUMES = ("root", "origin", "snap", "thin")
 _NO_CHECK = "--config 'global{thin_check_executable=\"\"}'"
+# The restore shell on the screen looks at what appears, and is done in a moment.
+_AGAIN = 'again() { n=0; until "$@"; do n=$((n+1)); test $n -lt 60 || return 1; sleep 1; done; }'
 _MAKE = (
+    _AGAIN,
     "disk=$(readlink -f /dev/disk/by-id/virtio-SOURCE01); blockdev --setrw $disk",
     # What is not captured must not be needed: the disk is full of something else.
     "yes 'old content' | dd of=$disk bs=1M count=600 iflag=fullblock 2>/dev/null",
@@ -30,7 +33,7 @@ _MAKE = (
     "${disk}1 ${disk}2",
     "mkfs.ext4 -q /dev/md7; mkdir -p /run/at; mount /dev/md7 /run/at",
     "cp -a /etc /run/at/; (cd /run/at; find . -type f -exec sha256sum {} + > /run/mirror.sums)",
-    "umount /run/at; mdadm --wait /dev/md7; mdadm --readonly /dev/md7",
+    "again umount /run/at; mdadm --wait /dev/md7; again mdadm --readonly /dev/md7",
     "cryptsetup luksFormat --batch-mode --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
     "--sector-size 4096 ${disk}3 /run/key",
     "cryptsetup open --key-file /run/key ${disk}3 inside",
@@ -46,22 +49,22 @@ _MAKE = (
     # The snapshot still needs what is deleted now.
     "lvcreate -y -q -s -L 20M -n snap group/origin; rm -r /run/in/origin/etc; sync",
     "for v in root origin thin; do "
-    "(cd /run/in/$v; find . -type f -exec sha256sum {} + > /run/$v.sums); umount /run/in/$v; done",
-    "vgchange -q -an group; test $(cat /run/*.sums | wc -l) -gt 300",
-    "cryptsetup close inside; printf 'another passphrase' > /run/wrong",
+    "(cd /run/in/$v; find . -type f -exec sha256sum {} + > /run/$v.sums); again umount /run/in/$v; done",
+    "again vgchange -q -an group && test $(cat /run/*.sums | wc -l) -gt 300",
+    "again cryptsetup close inside && printf 'another passphrase' > /run/wrong",
 )
 _BACK = (
-    "mdadm --stop /dev/md7",
+    "again mdadm --stop /dev/md7",
     "disk=$(readlink -f /dev/disk/by-id/virtio-TARGET01); blockdev --setrw $disk",
     "partprobe $disk; udevadm settle",
     "mdadm --assemble --readonly /dev/md8 ${disk}1 ${disk}2; e2fsck -fn /dev/md8",
     "mount -o ro /dev/md8 /run/at && cd /run/at && sha256sum --quiet -c /run/mirror.sums; "
-    "s=$?; cd /; umount /run/at; (exit $s)",
+    "s=$?; cd /; again umount /run/at; (exit $s)",
     "cryptsetup open --key-file /run/key ${disk}3 again",
     f"vgchange -q -ay {_NO_CHECK} group; vgck group",
     *(
         f"e2fsck -fn /dev/group/{name} && mount -o ro /dev/group/{name} /run/at && cd /run/at && "
-        f"sha256sum --quiet -c /run/{name}.sums; s=$?; cd /; umount /run/at; (exit $s)"
+        f"sha256sum --quiet -c /run/{name}.sums; s=$?; cd /; again umount /run/at; (exit $s)"
         for name in _VOLUMES
     ),
     "blkid /dev/group/swap",
