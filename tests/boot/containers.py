@@ -49,7 +49,8 @@ _MAKE = (
     # The snapshot still needs what is deleted now.
     "lvcreate -y -q -s -L 20M -n snap group/origin; rm -r /run/in/origin/etc; sync",
     "for v in root origin thin; do "
-    "(cd /run/in/$v; find . -type f -exec sha256sum {} + > /run/$v.sums); again umount /run/in/$v; done",
+    "(cd /run/in/$v; find . -type f -exec sha256sum {} + > /run/$v.sums); "
+    "again umount /run/in/$v; done",
     "again vgchange -q -an group && test $(cat /run/*.sums | wc -l) -gt 300",
     "again cryptsetup close inside && printf 'another passphrase' > /run/wrong",
 )
