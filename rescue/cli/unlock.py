@@ -19,14 +19,12 @@ def unlocking(asked: bool, file: Path | None, descriptor: int | None) -> Unlock 
     """What answers for the passphrases; None where encrypted partitions are to stay closed.
 
     Raises:
-        UsageError: there is nobody to ask; two ways were given.
+        UsageError: there is nobody to ask; both a file and a descriptor were given.
         DiskTrouble: the file cannot be read.
     """
-    if asked and (file is not None or descriptor is not None):
-        raise UsageError("--unlock asks, and --unlock-file and --unlock-fd do not: give one")
     if file is not None and descriptor is not None:
         raise UsageError("--unlock-file and --unlock-fd exclude each other")
-    if asked:
+    if asked and file is None and descriptor is None:
         if not sys.stdin.isatty():
             raise UsageError(
                 "--unlock asks for passphrases, and nobody is there to ask",

@@ -47,6 +47,7 @@ class TaskWish:
         writable: those that are mounted for writing.
         passphrase: opens the image, or the new one is encrypted with it; never on a disk or in
             a list of arguments.
+        opening: opens the encrypted partitions of the disk that is captured, in the same way.
     """
 
     words: tuple[str, ...]
@@ -54,6 +55,7 @@ class TaskWish:
     places: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     passphrase: bytes = field(default=b"", repr=False)
+    opening: bytes = field(default=b"", repr=False)
 
     @property
     def verb(self) -> str:
@@ -170,10 +172,13 @@ def start(wish: TaskWish, program: Sequence[str]) -> Task:
             raise DiskTrouble(f"{folder} is in use")
         passed.append(own)
         words = list(wish.words)
-        if wish.passphrase:
-            descriptor = _secret(wish.passphrase)
-            passed.append(descriptor)
-            words[1:1] = ["--passphrase-fd", str(descriptor)]
+        for option, secret in (
+            ("--passphrase-fd", wish.passphrase),
+            ("--unlock-fd", wish.opening),
+        ):
+            if secret:
+                passed.append(_secret(secret))
+                words[1:1] = [option, str(passed[-1])]
         facts = {
             "title": wish.title,
             "words": list(wish.words),

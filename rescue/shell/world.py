@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,12 +22,11 @@ from rescue.jobs.marker import MEDIUM
 from rescue.jobs.places import Filesystem
 from rescue.jobs.tasks import Task, TaskWish
 from rescue.shell import settings as kept
+from rescue.shell.estimating import Estimate, estimate
 from rescue.shell.facts import Found, MachineFacts, Sectors, Sight, is_medium, place_words
-from rescue.shell.health import is_failing
 from rescue.shell.settings import Settings
 
 if TYPE_CHECKING:
-    from rescue.image.manifest import Volume
     from rescue.image.reader import Image
     from rescue.restore.bounds import Bounds
 
@@ -37,29 +35,6 @@ _PATIENCE = 60.0
 _LOOK_SECONDS = 20.0
 _PAUSE = 0.2
 _DATA_KINDS = ("exfat", "vfat", "ext4", "ext3", "ext2", "ntfs", "btrfs", "xfs", "f2fs")
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a capture of a disk would read, by the allocation maps.
-
-    Attributes:
-        used: bytes in use outside of all volumes (tables, boot code).
-        volumes: each with the bytes of it that would be captured, and its state.
-        why: why nothing is known; empty otherwise.
-        failing: why the disk is taken to be failing; empty when it is not.
-    """
-
-    used: int
-    volumes: tuple[Volume, ...]
-    layout: Layout | None = None
-    why: str = ""
-    failing: str = ""
-
-    def bytes(self, chosen: Sequence[int] = ()) -> int:
-        """Bytes that a capture of these partitions (all when none are named) reads."""
-        kept = [v.captured for v in self.volumes if not chosen or v.partition in chosen]
-        return self.used + sum(kept)
 
 
 class World(Protocol):
@@ -89,8 +64,8 @@ class World(Protocol):
     def half_restored(self, disk: Disk) -> str | None:
         """The id of the image whose restore onto this disk was interrupted; None: none was."""
 
-    def estimate(self, disk: Disk) -> Estimate:
-        """What a capture of a disk would read."""
+    def estimate(self, disk: Disk, passphrase: bytes = b"") -> Estimate:
+        """What a capture of a disk would read; the passphrase opens what is encrypted on it."""
 
     def free(self, filesystem: Filesystem, *, writable: bool) -> int:
         """Bytes free on a filesystem; raises when it cannot be mounted."""
@@ -116,7 +91,7 @@ class ThisMachine:
         self._scanning = threading.Lock()
         self.more = False
         self._settings: Settings | None = None
-        self._estimates: dict[tuple[str, str], Estimate] = {}
+        self._estimates: dict[tuple[object, ...], Estimate] = {}
         self._bounds: dict[tuple[str, str], Mapping[int, Bounds]] = {}
         self._sectors: dict[tuple[str, str, int], Sectors] = {}
 
@@ -233,11 +208,12 @@ class ThisMachine:
         """The id of the image whose restore onto this disk was interrupted; None: none was."""
         return describe.half_restored(disk.path)
 
-    def estimate(self, disk: Disk) -> Estimate:
+    def estimate(self, disk: Disk, passphrase: bytes = b"") -> Estimate:
         """What a capture of a disk would read; remembered, because a big disk takes seconds."""
-        key = (str(disk.path), disk.identity)
+        # What is open on it now decides what can be looked into.
+        key = (str(disk.path), disk.identity, passphrase, disk.uses)
         if key not in self._estimates:
-            self._estimates[key] = _estimate(disk)
+            self._estimates[key] = estimate(disk, passphrase)
         return self._estimates[key]
 
     def free(self, filesystem: Filesystem, *, writable: bool) -> int:
@@ -311,18 +287,6 @@ def _on_sectors(opened: Image, sector: int) -> Sectors:
         tuple(sectors.notes(layout, sector, means)),
         left.get(0, ""),
     )
-
-
-def _estimate(disk: Disk) -> Estimate:
-    from rescue.capture.plan import plan_capture
-
-    try:
-        plan = plan_capture(disk.path)
-    except RescueError as error:
-        return Estimate(disk.size, (), None, error.message, is_failing(disk.path))
-    inside = sum(volume.captured for volume in plan.volumes)
-    outside = max(0, plan.allocated - inside)
-    return Estimate(outside, plan.volumes, plan.layout, "", is_failing(disk.path))
 
 
 def data_partition(sight: Sight) -> Filesystem | None:

@@ -15,6 +15,7 @@ from rescue.shell import bars
 from rescue.shell.facts import Found, Sight, is_medium, likeliest, place_words
 from rescue.shell.flows import parts
 from rescue.shell.flows.base import Answer, Answers, Ask, Choice, Ready, one
+from rescue.shell.flows.opening import opening_step
 from rescue.shell.words import source_warnings
 from rescue.shell.world import World
 
@@ -42,13 +43,16 @@ class CaptureFlow:
         disk = sight.disk(one(answers, "source"))
         if disk is None:
             return _ask_source(sight)
-        estimate = self._world.estimate(disk)
+        opening = one(answers, "opening").encode()
+        estimate = self._world.estimate(disk, opening)
         numbered = [volume for volume in estimate.volumes if volume.partition]
         if not one(answers, "what"):
             return self._ask_what(disk, sight)
         chosen = parts.numbers(answers)
         if one(answers, "what") == "some" and not chosen:
             return parts.ask_partitions("Which partitions?", "keep", numbered)
+        if (closed := estimate.closed(chosen)) and one(answers, "open") != "no":
+            return opening_step(self._world, disk, closed, answers)
         warnings = source_warnings(disk, estimate.volumes, chosen, estimate.failing)
         if warnings and not one(answers, "warned"):
             return Ask(
@@ -319,9 +323,12 @@ def _wish(
         words += ["--part-size", one(answers, "parts")]
     if sealed:
         words.append("--encrypt")
+    if one(answers, "opening"):
+        words.append("--unlock")
     return TaskWish(
         tuple(words),
         f"Make an image of {disk.path}",
         writable=(Path(node),),
         passphrase=one(answers, "passphrase").encode() if sealed else b"",
+        opening=one(answers, "opening").encode(),
     )

@@ -16,9 +16,9 @@ from rescue.jobs import places
 from rescue.jobs.places import Filesystem
 from rescue.jobs.tasks import Task, TaskWish
 from rescue.restore.bounds import Bounds, bounds_of
+from rescue.shell.estimating import Estimate
 from rescue.shell.facts import Found, MachineFacts, Sectors, Sight
 from rescue.shell.settings import Settings
-from rescue.shell.world import Estimate
 
 GIB = 1 << 30
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "lsblk"
@@ -102,6 +102,8 @@ LOCKED = Found(
     made="2026-11-22 10:00", locked=True, sealed=True,
 )  # fmt: skip
 PASSPHRASE = b"correct horse battery"
+CLOSED = replace(VOLUMES[1], fs="BitLocker", label="", method="whole", captured=300 * GIB)
+OPENED = replace(CLOSED, method="stack", captured=90 * GIB)
 DELL = MachineFacts("Dell", "XPS 13", "DELL01", "uefi", 16 * GIB)
 
 
@@ -119,6 +121,7 @@ class World:
         self.found = list(images)
         self.chosen = Settings()
         self.volumes = VOLUMES
+        self.opened: tuple[Volume, ...] = ()
         self.failing = ""
         self.others: Sectors | None = None
         self.layouts: dict[Path, Layout] = {MACHINE.path: LAYOUT}
@@ -157,7 +160,9 @@ class World:
     def half_restored(self, disk: Disk) -> str | None:
         return self.half.get(disk.path)
 
-    def estimate(self, disk: Disk) -> Estimate:
+    def estimate(self, disk: Disk, passphrase: bytes = b"") -> Estimate:
+        if passphrase == PASSPHRASE and disk.path == MACHINE.path:
+            return Estimate(2 << 20, self.opened or self.volumes, LAYOUT, failing=self.failing)
         if disk.path == MACHINE.path:
             return Estimate(2 << 20, self.volumes, LAYOUT, failing=self.failing)
         return Estimate(disk.size, (), None, "no partition table that is known")
@@ -189,6 +194,14 @@ def task_of(folder: Path, wish: TaskWish, *, alive: bool = True, exit: int | Non
         "20261124-120000-" + wish.verb, folder, wish.words, wish.title, wish.command(), 0.0, 0,
         alive, exit, None, {},
     )  # fmt: skip
+
+
+def encrypted() -> World:
+    """A machine whose second partition is closed; PASSPHRASE opens it."""
+    world = World()
+    world.volumes = (VOLUMES[0], CLOSED, VOLUMES[2])
+    world.opened = (VOLUMES[0], OPENED, VOLUMES[2])
+    return world
 
 
 def crowded(disks: int = 24, images: int = 500) -> World:

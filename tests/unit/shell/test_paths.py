@@ -30,6 +30,7 @@ from tests.unit.shell.recorded import (
     STICK,
     STORE,
     World,
+    encrypted,
     task_of,
 )
 from tests.unit.shell.test_screens import SIZES, fits, quiet
@@ -116,6 +117,16 @@ PATHS = {
         "In place of the first disk, or beside it?",
     ),
     "capture-again": (bare, again, "The same passphrase once more"),
+    "capture-open": (
+        encrypted,
+        by("down", "enter", "enter", "enter"),
+        "Part of this disk is encrypted",
+    ),
+    "capture-opening": (
+        encrypted,
+        by("down", "enter", "enter", "enter", "enter"),
+        "Passphrase of what is encrypted",
+    ),
     "check-passphrase": (
         sealed,
         by("down", "down", "enter", "enter", "enter"),
