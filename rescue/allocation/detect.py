@@ -23,6 +23,7 @@ class Detected:
     Attributes:
         fs: blkid's word ("ext4", "vfat", "crypto_LUKS", …); empty when nothing is known.
         conflict: signatures of two filesystems are there, so that none can be trusted.
+        table: a partition table is there as well.
     """
 
     fs: str = ""
@@ -30,6 +31,7 @@ class Detected:
     uuid: str = ""
     version: str = ""
     conflict: bool = False
+    table: bool = False
 
 
 def detect(path: Path, region: Extent) -> Detected:
@@ -70,6 +72,7 @@ def parse_blkid(output: bytes) -> Detected:
         label=found.get(b"ID_FS_LABEL_ENC", found.get(b"ID_FS_LABEL", "")),
         uuid=found.get(b"ID_FS_UUID_ENC", found.get(b"ID_FS_UUID", "")),
         version=found.get(b"ID_FS_VERSION", ""),
+        table=b"ID_PART_TABLE_TYPE" in found,
     )
 
 

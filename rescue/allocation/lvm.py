@@ -72,7 +72,9 @@ def read(node: Path, size: int) -> PhysicalVolume:
     """
     if not str(node).isascii() or any(c in '"|\\^$.*[]+?(){}' for c in str(node)):
         raise ProgramFailed(f"{node} is no name that lvm can be given")
-    command = ["lvm", "pvs", "--readonly", "--segments", "--reportformat", "json"]
+    # Groups of another system, or shared by several, are passed over unless they are asked for.
+    command = ["lvm", "pvs", "--readonly", "--foreign", "--shared"]
+    command += ["--segments", "--reportformat", "json"]
     command += ["--units", "b", "--nosuffix", "--config", _CONFIG.format(node=node)]
     command += ["--options", _FIELDS, str(node)]
     done = process.run(command, check=False, env={"LVM_SUPPRESS_FD_WARNINGS": "1"})

@@ -21,7 +21,7 @@ from rescue.allocation.state import State
 from rescue.core.errors import DiskTrouble, ProgramFailed
 from rescue.core.extent import Extent, ExtentMap
 from rescue.core.units import format_size
-from rescue.devices import crypt
+from rescue.devices import crypt, loop
 from rescue.devices.blockio import Source
 from rescue.devices.mapper import read_only_pieces
 from rescue.devices.model import Disk
@@ -105,12 +105,13 @@ def _opened(disk: Disk, found: Detected, region: Extent, look: Look, ask: Ask | 
     """A container that is open, or can be opened; of a closed one nobody can tell what is used."""
     with ExitStack() as held:
         node = existing_node(disk, region)
-        if node is None and ask is not None and found.fs in crypt.TYPES:
-            node = held.enter_context(own_device(disk, region))
         seen = opened.find(node, region.length) if node is not None else None
-        if seen is None and node is not None and ask is not None and found.fs in crypt.TYPES:
-            inner = _unlocked(held, node, found.fs, ask)
-            seen = opened.find(node, region.length) if inner else None
+        if seen is None and ask is not None and found.fs in crypt.TYPES:
+            # Of a file cryptsetup would make a device itself, which nobody could find again.
+            if node is None or not node.is_block_device():
+                node = held.enter_context(loop.read_only_part(disk.path, region))
+            if _unlocked(held, node, found.fs, ask):
+                seen = opened.find(node, region.length)
         if seen is None:
             more = "; less with --unlock" if found.fs in crypt.TYPES else ""
             return whole(found, region, f"{found.fs}, every sector captured{more}")

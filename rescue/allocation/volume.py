@@ -44,6 +44,9 @@ def map_volume(
     found = detect(disk.path, region)
     if found.conflict:
         return whole(found, region, "signatures of several filesystems, every sector captured")
+    if depth and found.table and found.fs:
+        # A logical volume given to a virtual machine: what was there before may still show.
+        return whole(found, region, "a filesystem and a partition table, every sector captured")
     if found.fs in ("swap", "swsuspend"):
         return _swap(source, found, region)
     if found.fs in stack.CONTAINERS and depth < stack.DEEPEST:

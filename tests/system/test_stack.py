@@ -210,6 +210,30 @@ def test_a_volume_in_pieces_is_never_taken_for_one_in_a_row(tmp_path: Path) -> N
     assert volumes.read(volumes.KINDS["ext4"], back, tmp_path) == group.files["ext4"]
 
 
+def test_a_virtual_machines_disk_is_no_old_filesystem(tmp_path: Path) -> None:
+    """A logical volume that was a filesystem once, and has a partition table now."""
+    group = group_of(tmp_path, ("ext4",))
+    place = group.places["ext4"]
+    disk = tmp_path / "inner"
+    disk.write_bytes(bytes(place.length))
+    run(["sfdisk", "--quiet", str(disk)], input=b"label: dos\nstart=2048, type=83\n")
+    with disk.open("rb") as source, group.disk.open("r+b") as target:
+        os.pwrite(target.fileno(), source.read(512), place.start)
+    mapped = map_of(group.disk, group.region)
+    assert mapped.method == "stack"
+    assert not ExtentMap.single(place.start, place.length).difference(mapped.allocated)
+    assert any("a filesystem and a partition table" in note for note in mapped.notes)
+
+
+def test_a_group_of_another_system_is_read(tmp_path: Path) -> None:
+    group = group_of(tmp_path, ("ext4",))
+    with shown(group.disk, group.region) as node:
+        lvm2(node, "vgchange", "--yes", "--systemid", "elsewhere", GROUP)
+    mapped = map_of(group.disk, group.region)
+    assert mapped.method == "stack", mapped.notes
+    assert any(note.startswith(f"{GROUP}/ext4: ext4, ") for note in mapped.notes)
+
+
 @pytest.mark.parametrize("place", [4096, 4096 + 512, 1024])
 def test_damaged_metadata_is_captured_whole(place: int, tmp_path: Path) -> None:
     """The header of the metadata area (4096), its text, and the label's second half."""
