@@ -23,7 +23,7 @@ def opening_step(world: World, disk: Disk, closed: Sequence[Volume], answers: An
         "Part of this disk is encrypted",
         "one",
         (
-            f"{_listed(closed)}. Nobody can tell from outside which sectors are in use.",
+            f"{_sentence(closed)} Nobody can tell from outside which sectors are in use.",
             "With the passphrase it is opened while the disk is looked at, to be read only. The "
             "image holds it encrypted as it is either way.",
         ),
@@ -35,14 +35,18 @@ def opening_step(world: World, disk: Disk, closed: Sequence[Volume], answers: An
 
 
 def _listed(closed: Sequence[Volume]) -> str:
-    """ "Partition 3 (LUKS, 80.0 GiB) and partition 4 (BitLocker, 1.0 GiB)"."""
+    """ "partition 3 (LUKS, 80.0 GiB) and partition 4 (BitLocker, 1.0 GiB)"."""
     words = []
     for volume in closed:
         name = f"partition {volume.partition}" if volume.partition else "the disk"
         kind = _NAMES.get(volume.fs, volume.fs)
         words.append(f"{name} ({kind}, {format_size(volume.extent.length)})")
-    told = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
-    return told[0].upper() + told[1:]
+    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
+
+
+def _sentence(closed: Sequence[Volume]) -> str:
+    told = _listed(closed)
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _ask_passphrase(world: World, disk: Disk, closed: Sequence[Volume]) -> Ask:
@@ -63,7 +67,7 @@ def _ask_passphrase(world: World, disk: Disk, closed: Sequence[Volume]) -> Ask:
         "Passphrase of what is encrypted",
         "secret",
         (
-            f"{_listed(closed)}.",
+            _sentence(closed),
             "Type its passphrase. It is not shown. This takes some seconds.",
             *([more] if "BitLocker" in kinds else []),
         ),
