@@ -26,13 +26,19 @@ class Screen:
         """What stands on the screen, a line for each of its lines."""
         text = self._read() if self._columns else ""
         if not text or text.count("\n") != self._lines:
-            # The kernel may have a word between.
-            size = re.search(r"^\d+ (\d+)\s*$", self._ask(_SIZE), re.MULTILINE)
-            assert size is not None
-            self._columns = int(size[1])
-            text = self._read()
+            # The graphics driver makes the console larger when it comes: also between the two.
+            self._columns, before = self._width(), 0
+            while before != self._columns:
+                text, before = self._read(), self._columns
+                self._columns = self._width()
             self._lines = text.count("\n")
         return "\n".join(line.rstrip() for line in text.split("\n"))
+
+    def _width(self) -> int:
+        # The kernel may have a word between.
+        size = re.search(r"^\d+ (\d+)\s*$", self._ask(_SIZE), re.MULTILINE)
+        assert size is not None
+        return int(size[1])
 
     def _read(self) -> str:
         return self._ask(_READ.format(self._columns))
