@@ -6,14 +6,13 @@ closes the container again when the last user does (``--deferred``), also when t
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rescue.core import process
-from rescue.core.errors import from_os_error
+from rescue.devices.mapper import until_closed
 
 # blkid's word to cryptsetup's.
 TYPES = {"crypto_LUKS": "luks", "BitLocker": "bitlk"}
@@ -44,22 +43,5 @@ def opened(container: Path, fs: str, passphrase: bytes) -> Iterator[Path]:
         raise WrongPassphrase
     if done.status != 0:
         raise process.failure(done)
-    try:
-        told = process.run(["dmsetup", "info", "-c", "--noheadings", "-o", "minor", name]).text
-        node = Path(f"/dev/dm-{told.strip()}")
-        try:
-            held = os.open(node, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise from_os_error(error, f"open {node}") from error
-        try:
-            process.run(["cryptsetup", "close", "--deferred", name])
-        except BaseException:
-            os.close(held)
-            raise
-    except BaseException:
-        process.run(["cryptsetup", "close", name], check=False)
-        raise
-    try:
+    with until_closed(name, ["cryptsetup", "close"]) as node:
         yield node
-    finally:
-        os.close(held)

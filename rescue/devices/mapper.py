@@ -35,6 +35,21 @@ def read_only_pieces(disk: Path, pieces: Sequence[Extent]) -> Iterator[Path]:
     quiet = ["--noudevrules", "--noudevsync"]
     command = ["dmsetup", "create", name, "--readonly", *quiet]
     process.run(command, input=table(disk, pieces).encode())
+    with until_closed(name, ["dmsetup", "remove", *quiet]) as node:
+        yield node
+
+
+@contextmanager
+def until_closed(name: str, remove: Sequence[str]) -> Iterator[Path]:
+    """The node of a device that was just made; the kernel takes it away when the block ends.
+
+    Args:
+        remove: the command that takes it away, which knows ``--deferred``; its name is added.
+
+    Raises:
+        ProgramFailed: a command failed; the device is taken away.
+        DiskTrouble: it cannot be opened; the same.
+    """
     try:
         told = process.run(["dmsetup", "info", "-c", "--noheadings", "-o", "minor", name]).text
         node = Path(f"/dev/dm-{told.strip()}")
@@ -43,12 +58,12 @@ def read_only_pieces(disk: Path, pieces: Sequence[Extent]) -> Iterator[Path]:
         except OSError as error:
             raise from_os_error(error, f"open {node}") from error
         try:
-            process.run(["dmsetup", "remove", "--deferred", *quiet, name])
+            process.run([*remove, "--deferred", name])
         except BaseException:
             os.close(held)
             raise
     except BaseException:
-        process.run(["dmsetup", "remove", *quiet, name], check=False)
+        process.run([*remove, name], check=False)
         raise
     try:
         yield node

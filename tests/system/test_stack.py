@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,10 +26,7 @@ from tests.system import volumes
 from tests.system.test_allocation import map_of, restored
 from tests.system.test_round_trip import rescue
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(shutil.which("lvm") is None, reason="lvm2 is not installed"),
-]
+pytestmark = pytest.mark.root
 START = 8 * MIB
 SIZE = 900 * MIB
 GROUP = "tested"
