@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from rescue.core.direct import DirectIO
 from rescue.core.errors import RescueError, TargetRefused, from_os_error
 from rescue.devices.blockio import is_read_only, sector_sizes, size_of
-from rescue.devices.direct import DirectIO
 from rescue.devices.discover import device_number, inspect
 from rescue.devices.model import Disk
 from rescue.devices.refusals import check, is_ours

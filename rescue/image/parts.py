@@ -21,6 +21,7 @@ from rescue.core.errors import (
     UsageError,
     from_os_error,
 )
+from rescue.image.appending import Appender, room
 from rescue.image.flusher import Flusher
 from rescue.image.header import BODY_START, MAGIC, MAX_PARTS, Header
 
@@ -92,6 +93,8 @@ class PartWriter:
         self.header = header
         self.position = 0
         self._fds: list[int] = []
+        self._last: Appender | None = None
+        self._room = room()
         self._flusher = Flusher()
         self._hidden: Path | None = first.with_name(f"{first.name}.{os.urandom(4).hex()}.new")
         remove_leftovers(first)
@@ -107,6 +110,7 @@ class PartWriter:
         self = cls.__new__(cls)
         self.first, self.header, self.position = first, header, position
         self._fds, self._hidden = [], None
+        self._last, self._room = None, room()
         self._flusher = Flusher()
         remove_leftovers(first)
         capacity = header.capacity
@@ -122,6 +126,8 @@ class PartWriter:
                 part_path(first, part).unlink()
                 part += 1
             os.fsync(self._fds[last])
+            end = BODY_START + position - last * capacity
+            self._last = Appender(self._fds[last], end, self._room)
         except OSError as error:
             self.close()
             raise from_os_error(error, f"go on with {first}") from error
@@ -147,7 +153,13 @@ class PartWriter:
         if part == 0:
             _lock(fd, path)
         header = self.header.for_part(part) if part else self.header
-        self._write(fd, [header.to_bytes() * 2], 0)
+        try:
+            data = memoryview(header.to_bytes() * 2)
+            while data:
+                data = data[os.pwrite(fd, data, BODY_START - len(data)) :]
+            self._last = Appender(fd, BODY_START, self._room)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def publish(self) -> None:
         """Flush, and give the first file its name; fails when somebody else took it meanwhile."""
@@ -183,43 +195,43 @@ class PartWriter:
             if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENODEV):
                 raise
 
-    def _write(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
-        left = list(buffers)
-        while left:
-            try:
-                count = os.pwritev(fd, left, offset)
-            except OSError as error:
-                raise write_error(error, part_path(self.first, len(self._fds) - 1)) from error
-            offset += count
-            while left and count >= len(left[0]):
-                count -= len(left.pop(0))
-            if left and count:
-                left[0] = memoryview(left[0])[count:]
+    def _failed(self, error: OSError) -> RescueError:
+        """What it means that the file that is written last failed."""
+        return write_error(error, part_path(self.first, len(self._fds) - 1))
 
     def append(self, buffers: Sequence[bytes]) -> int:
         """Append these bytes to the stream; returns the position of the first.
+
+        They may be in this process only until the next flush of any kind.
 
         Raises:
             DiskTrouble: the destination is full or failed.
         """
         start = self.position
-        total = sum(map(len, buffers))
         capacity = self.header.capacity
-        if not capacity:
-            self._write(self._fds[-1], buffers, BODY_START + start)
-            self.position += total
-            return start
-        data = memoryview(b"".join(buffers))
-        while data:
-            part, within = divmod(self.position, capacity)
-            if part == len(self._fds):
-                self._sync(os.fsync)
-                self._open_next()
-            piece = data[: capacity - within]
-            self._write(self._fds[-1], [piece], BODY_START + within)
-            self.position += len(piece)
-            data = data[len(piece) :]
+        for data in buffers:
+            left = memoryview(data)
+            while left:
+                room = len(left)
+                if capacity:
+                    part, within = divmod(self.position, capacity)
+                    if part == len(self._fds):
+                        self._end_part()
+                        self._open_next()
+                    room = capacity - within
+                try:
+                    self._appender.append(left[:room])
+                except OSError as error:
+                    raise self._failed(error) from error
+                self.position += len(left[:room])
+                left = left[room:]
         return start
+
+    @property
+    def _appender(self) -> Appender:
+        if self._last is None:
+            raise AssertionError("nothing is open")
+        return self._last
 
     def flush(self) -> None:
         """fsync what was appended; earlier parts were flushed when they were full."""
@@ -234,23 +246,36 @@ class PartWriter:
         if not now and not self._flusher.due(self.position):
             return
         try:
+            if now:
+                self._appender.settle()
             self._flusher.start(self._fds[-1], self.position)
         except OSError as error:
-            raise write_error(error, part_path(self.first, len(self._fds) - 1)) from error
+            raise self._failed(error) from error
 
     def _sync(self, how: Callable[[int], None]) -> None:
         try:
+            self._appender.settle()
             self._flusher.wait()
             how(self._fds[-1])
         except OSError as error:
-            raise write_error(error, part_path(self.first, len(self._fds) - 1)) from error
+            raise self._failed(error) from error
+
+    def _end_part(self) -> None:
+        """The last file is full: flushed, and closed but for the descriptor that holds its lock."""
+        self._sync(os.fsync)
+        try:
+            self._appender.close()
+        except OSError as error:
+            raise self._failed(error) from error
 
     def finish(self) -> None:
         """Flush files and directory, so that the names too outlive a power cut; close."""
         try:
+            self._appender.settle()
             self._flusher.wait()
             for fd in self._fds:
                 os.fsync(fd)
+            self._appender.close()
             fds, self._fds = self._fds, []
             for fd in fds:
                 os.close(fd)
@@ -259,8 +284,11 @@ class PartWriter:
             raise write_error(error, self.first) from error
 
     def close(self) -> None:
-        """Close without flushing; what was appended stays, unless it never got its name."""
+        """Close without flushing; what was flushed stays, unless it never got its name."""
         self._flusher.stop()
+        if self._last is not None:
+            with suppress(OSError):
+                self._last.close()
         fds, self._fds = self._fds, []
         for fd in fds:
             with suppress(OSError):

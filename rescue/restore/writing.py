@@ -14,9 +14,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from rescue.core import direct
 from rescue.core.errors import DiskTrouble, ImageDamaged, from_os_error
 from rescue.core.extent import Extent
-from rescue.devices import direct
 from rescue.devices.target import SafeTarget
 from rescue.image.header import CHUNK_SIZE
 from rescue.image.index import Entry, Where

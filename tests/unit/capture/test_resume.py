@@ -105,6 +105,7 @@ def test_a_part_without_a_header_is_none(tmp_path: Path) -> None:
     writer = ImageWriter(path, b"{}", capacity=1 << 20)
     left = (1 << 20) - writer.stored
     writer._out.append((bytes(left),))
+    writer._out.flush()
     writer.close()
     for content in (b"", bytes(100), bytes(BODY_START), bytes(BODY_START + 7)):
         (tmp_path / "x.002").write_bytes(content)

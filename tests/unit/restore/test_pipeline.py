@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from rescue.core.direct import DirectIO
 from rescue.core.errors import DiskTrouble
 from rescue.core.extent import Extent, ExtentMap
 from rescue.core.progress import Silent
-from rescue.devices.direct import DirectIO
 from rescue.devices.model import Layout
 from rescue.image.header import BODY_START, CHUNK_SIZE
 from rescue.image.reader import Image

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from rescue.core.direct import DirectIO
 from rescue.core.progress import Silent
-from rescue.devices.direct import DirectIO
 from rescue.image.header import CHUNK_SIZE
 from rescue.image.reader import Image
 from rescue.restore import marker, pipeline

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rescue.devices import direct
-from rescue.devices.direct import ALIGNMENT, LARGEST, LEAST, DirectIO
+from rescue.core import direct
+from rescue.core.direct import ALIGNMENT, LARGEST, LEAST, DirectIO
 
 SIZE = 8 << 20
 
