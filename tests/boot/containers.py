@@ -15,7 +15,7 @@ from tests.boot.guest import Guest
 from tests.boot.inspect import ask
 
 SOURCE, TARGET = "SOURCE01", "TARGET01"
-SIZE = 640 << 20
+SIZE = 288 << 20
 _IMAGE = "/run/containers.rescue"
 # What keeps its files: the mirror, and four logical volumes.
 _VOLUMES = ("root", "origin", "snap", "thin")
@@ -26,8 +26,8 @@ _MAKE = (
     _AGAIN,
     "disk=$(readlink -f /dev/disk/by-id/virtio-SOURCE01); blockdev --setrw $disk",
     # What is not captured must not be needed: the disk is full of something else.
-    "yes 'old content' | dd of=$disk bs=1M count=600 iflag=fullblock 2>/dev/null",
-    "printf 'label: gpt\\nsize=64MiB\\nsize=64MiB\\nsize=400MiB\\n' | sfdisk --quiet $disk",
+    "head -c 1M /dev/urandom >/run/old; for i in $(seq 272); do cat /run/old; done >$disk",
+    "printf 'label: gpt\\nsize=40MiB\\nsize=40MiB\\nsize=176MiB\\n' | sfdisk --quiet $disk",
     "udevadm settle; printf 'a long passphrase' > /run/key",
     "yes | mdadm --create /dev/md7 --quiet --run --level 1 --raid-devices 2 --assume-clean "
     "${disk}1 ${disk}2",
@@ -38,16 +38,16 @@ _MAKE = (
     "--sector-size 4096 ${disk}3 /run/key",
     "cryptsetup open --key-file /run/key ${disk}3 inside",
     "pvcreate -q -y /dev/mapper/inside; vgcreate -q group /dev/mapper/inside",
-    "lvcreate -y -q -L 60M -n root group; lvcreate -y -q -L 16M -n swap group",
-    "lvcreate -y -q -L 40M -n origin group; lvextend -q -L +40M group/root",
-    f"lvcreate -y -q -L 40M --type thin-pool {_NO_CHECK} -n pool group",
-    f"lvcreate -y -q -V 32M {_NO_CHECK} --thin group/pool -n thin; mkswap -q /dev/group/swap",
+    "lvcreate -y -q -L 32M -n root group; lvcreate -y -q -L 8M -n swap group",
+    "lvcreate -y -q -L 24M -n origin group; lvextend -q -L +24M group/root",
+    f"lvcreate -y -q -L 24M --type thin-pool {_NO_CHECK} -n pool group",
+    f"lvcreate -y -q -V 20M {_NO_CHECK} --thin group/pool -n thin; mkswap -q /dev/group/swap",
     "for v in root origin thin; do mkdir -p /run/in/$v && mkfs.ext4 -q /dev/group/$v && "
     "mount /dev/group/$v /run/in/$v && cp -a /etc /usr/lib/python3*/email /run/in/$v/ || break; "
     "done; test -e /run/in/thin/etc/fstab",
     "(cd /run/in/origin; find . -type f -exec sha256sum {} + > /run/snap.sums); sync",
     # The snapshot still needs what is deleted now.
-    "lvcreate -y -q -s -L 20M -n snap group/origin; rm -r /run/in/origin/etc; sync",
+    "lvcreate -y -q -s -L 12M -n snap group/origin; rm -r /run/in/origin/etc; sync",
     "for v in root origin thin; do "
     "(cd /run/in/$v; find . -type f -exec sha256sum {} + > /run/$v.sums); "
     "again umount /run/in/$v; done",
@@ -107,10 +107,10 @@ def _check(manifest: Any) -> None:
     assert third["fs"] == "crypto_LUKS"
     told = {note.split(": ", 1)[0]: note.split(": ", 1)[1] for note in third["notes"]}
     assert told["group/root"].startswith("ext4, "), told
-    assert told["group/root"].endswith(" of 100.0 MiB"), told
+    assert told["group/root"].endswith(" of 56.0 MiB"), told
     assert told["group/swap"].startswith("swap, only signature")
     assert told["group/origin"] == "has a snapshot, every sector captured"
     assert told["group/snap"] == "a snapshot, every sector captured"
-    assert told["group"] == "48.0 MiB of pools, mirrors and caches, every sector captured"
-    # Header 16, origin 40, snapshot 20, pool 48, the rest of root and the group's own.
-    assert third["captured"] < 200 << 20, third
+    assert told["group"] == "32.0 MiB of pools, mirrors and caches, every sector captured"
+    # Header 16, origin 24, snapshot 12, pool 32, the rest of root and the group's own.
+    assert third["captured"] < 120 << 20, third
