@@ -17,9 +17,9 @@ from rescue.cli.secrets import (
     ask_passphrase,
     for_image,
     given,
-    read_secret_file,
 )
 from rescue.core.errors import UsageError, from_os_error
+from rescue.jobs.keys import read_secret_file
 
 _HELP = """Make keys, and choose who may open an encrypted image.
 

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescue.core.errors import UsageError, from_os_error
+from rescue.jobs.keys import MAX_SECRET, first_line, read_secret_file
 
 if TYPE_CHECKING:
     from rescue.image.keys import Secret
-
-MAX_SECRET = 64 << 10
 
 PassphraseFile = Annotated[
     Path | None,
@@ -43,32 +42,6 @@ LookIn = Annotated[
 ]
 
 
-def read_secret_file(path: Path) -> str:
-    """The first line of a file that holds a secret.
-
-    Raises:
-        DiskTrouble: it cannot be read.
-        UsageError: it is empty or not text.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SECRET)
-    except OSError as error:
-        raise from_os_error(error, f"read {path}") from error
-    return _first_line(data, str(path))
-
-
-def _first_line(data: bytes, where: str) -> str:
-    line = data.split(b"\n", 1)[0].removesuffix(b"\r")
-    try:
-        text = line.decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{where} is not text") from None
-    if not text:
-        raise UsageError(f"{where} holds nothing in its first line")
-    return text
-
-
 def read_passphrase(file: Path | None, descriptor: int | None) -> bytes:
     """A passphrase from a file or descriptor; empty when neither was given."""
     if file is not None and descriptor is not None:
@@ -86,7 +59,7 @@ def read_passphrase(file: Path | None, descriptor: int | None) -> bytes:
             data += piece
     except OSError as error:
         raise from_os_error(error, f"read descriptor {descriptor}") from error
-    return _first_line(data, f"descriptor {descriptor}").encode()
+    return first_line(data, f"descriptor {descriptor}").encode()
 
 
 def ask_passphrase(*, twice: bool = False) -> bytes:

@@ -12,7 +12,7 @@ from rescue.core.errors import DiskTrouble, UsageError
 from rescue.devices.discover import list_disks
 from rescue.devices.model import Disk
 from rescue.jobs.describe import disk_words, holds_now
-from rescue.jobs.model import DiskName, Job
+from rescue.jobs.model import DiskName, ImagePlace, Job, SecretPlace
 from rescue.jobs.places import Filesystem, by_label, list_filesystems
 
 Result = TypeVar("Result")
@@ -23,17 +23,27 @@ _WAIT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """A file that opens the image, and its filesystem; None: it is on the boot medium."""
+
+    secret: SecretPlace
+    filesystem: Filesystem | None
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """The disks and the place that a job names.
 
     Attributes:
         disk: the source or target; None for verify.
         store: the filesystem of the image; None when it is on the boot medium.
+        keys: what opens the image.
     """
 
     disk: Disk | None
     store: Filesystem | None
     filesystems: tuple[Filesystem, ...]
+    keys: tuple[Key, ...] = ()
 
     def lines(self, job: Job, *, lost: bool = False) -> list[str]:
         """What was found; with ``lost`` also what a restore would take away."""
@@ -43,9 +53,20 @@ class Found:
         if self.disk is not None:
             word = "target" if job.action == "restore" else "source"
             said.append(f"{word}: {disk_words(self.disk)}")
+        for key in self.keys:
+            node = key.filesystem.node if key.filesystem else "the boot medium"
+            said.append(f"{key.secret}, on {node}")
+        if any(self._is_beside(key) for key in self.keys):
+            said.append("what opens the image lies beside it: who has the one has the other")
         if lost and self.disk is not None and job.action == "restore":
             said += self._lost(job)
         return said
+
+    def _is_beside(self, key: Key) -> bool:
+        """Whether a key lies on the disk that the image is on."""
+        if key.filesystem is None or self.store is None:
+            return key.filesystem is None and self.store is None
+        return key.filesystem.disk == self.store.disk
 
     def _lost(self, job: Job) -> list[str]:
         """What a restore takes away."""
@@ -89,7 +110,7 @@ def find(job: Job, disks: Sequence[Disk], filesystems: tuple[Filesystem, ...]) -
         UsageError: the image would lie on the disk that is captured or erased, or the erased disk
             is not the one that the job confirms.
     """
-    store = None if job.image.label == "medium" else by_label(job.image.label, filesystems)
+    store = _filesystem(job.image, filesystems)
     disk = find_disk(job.disk, disks, filesystems) if job.disk else None
     if disk is not None and store is not None and store.disk == disk.path:
         word = "erased" if job.action == "restore" else "captured"
@@ -99,7 +120,20 @@ def find(job: Job, disks: Sequence[Disk], filesystems: tuple[Filesystem, ...]) -
         )
     if job.action == "capture" and store is None:
         raise UsageError("an image cannot be made on the boot medium", hint="use another disk")
-    return Found(disk, store, filesystems)
+    keys = tuple(Key(one, _filesystem(one.place, filesystems)) for one in job.secrets)
+    for key in keys:
+        erased = disk.path if disk is not None and job.action == "restore" else None
+        if key.filesystem is not None and key.filesystem.disk == erased:
+            raise UsageError(
+                f"the {key.secret} lies on {erased}, the very disk that would be erased",
+                hint="keep what opens the image on another disk",
+            )
+    return Found(disk, store, filesystems, keys)
+
+
+def _filesystem(place: ImagePlace, filesystems: tuple[Filesystem, ...]) -> Filesystem | None:
+    """The filesystem that a place names; None: the boot medium."""
+    return None if place.label == "medium" else by_label(place.label, filesystems)
 
 
 def find_now(job: Job) -> Found:

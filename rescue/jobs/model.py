@@ -9,7 +9,8 @@ Disks are named by what stays with them: serial number, WWN, or the label of a f
 partition on them; a name such as /dev/sda belongs to another disk after the next start. A restore
 confirms what it erases by naming the target's serial number or WWN once more in ``erase``; how it
 is to be done is said as on the command line: ``fit = "all"``, ``into = "free"``,
-``leave_out = [5]``, ``new_identity = true``.
+``leave_out = [5]``, ``new_identity = true``. An encrypted image is made for
+``recipients``, and opened by what ``key_file = { label = "KEYS", path = "pc.key" }`` names.
 
 Parsing is strict: an unknown key is an error, because a misspelt option must not be left out.
 """
@@ -17,14 +18,13 @@ Parsing is strict: an unknown key is an error, because a misspelt option must no
 from __future__ import annotations
 
 import hashlib
-import re
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from rescue.core.errors import UsageError
+from rescue.jobs.tables import TableReader
 from rescue.restore.gaps import parse_into
 from rescue.restore.layout import parse_fit
 
@@ -33,14 +33,20 @@ After = Literal["shell", "reboot", "poweroff"]
 
 MAX_JOB = 64 << 10
 """Bytes; a real job has a few hundred."""
+_MAX_RECIPIENTS = 15  # an image has 16 key slots, and one may be a passphrase's
 MAX_LEVEL = 19  # zstd's levels above it need far more memory to decode
 
 _COMMON = {"action", "image", "then"}
+# Files that hold what opens an image; each as the option of the verbs takes it.
+_SECRETS = ("passphrase_file", "recovery_key_file", "key_file")
 _KEYS: dict[str, set[str]] = {
-    "capture": _COMMON | {"source", "partitions", "level", "all_sectors", "verify", "filesystems"},
-    "verify": _COMMON | {"deep", "filesystems"},
+    "capture": _COMMON
+    | {"source", "partitions", "level", "all_sectors", "verify", "filesystems"}
+    | {"recipients", "passphrase_file", "key_file"},
+    "verify": _COMMON | {"deep", "filesystems"} | set(_SECRETS),
     "restore": _COMMON
-    | {"target", "partitions", "erase", "fit", "into", "leave_out", "new_identity"},
+    | {"target", "partitions", "erase", "fit", "into", "leave_out", "new_identity"}
+    | set(_SECRETS),
 }
 
 
@@ -64,6 +70,17 @@ class ImagePlace:
 
     def __str__(self) -> str:
         return f"{self.label}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretPlace:
+    """Where what opens an image is kept; ``option`` says what it is."""
+
+    option: str
+    place: ImagePlace
+
+    def __str__(self) -> str:
+        return f"{self.option.removesuffix('_file').replace('_', ' ')} in {self.place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,8 @@ class Job:
         verify: check the new image deeply after a capture.
         filesystems: have its filesystems checked by their own checkers, too.
         how: of a restore.
+        recipients: public keys that a new image is encrypted for.
+        secrets: where that is kept which opens the image, or encrypts a new one.
         digest: SHA-256 of the job's text; what "the same job" means.
     """
 
@@ -111,7 +130,15 @@ class Job:
     filesystems: bool
     erase: str
     how: How
+    recipients: tuple[str, ...]
+    secrets: tuple[SecretPlace, ...]
     digest: str
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether it makes an encrypted image."""
+        named = any(one.option == "passphrase_file" for one in self.secrets)
+        return self.action == "capture" and (bool(self.recipients) or named)
 
     def lines(self) -> list[str]:
         """The job in words."""
@@ -123,79 +150,14 @@ class Job:
         some = (
             f", partitions {', '.join(map(str, self.partitions))} only" if self.partitions else ""
         )
+        sealed = ", encrypted" if self.encrypts else ""
         more = f", then check the image{self._how_deep()}" if self.verify else ""
-        return [f"{what}{some}{self.how.words()}{more}", f"afterwards: {self.then}"]
+        return [f"{what}{some}{sealed}{self.how.words()}{more}", f"afterwards: {self.then}"]
 
     def _how_deep(self) -> str:
         if self.filesystems:
             return " deeply, and its filesystems"
         return " deeply" if self.deep or self.verify else ""
-
-
-class _Reader:
-    """A TOML table, with errors that name the job, the key and the line."""
-
-    def __init__(self, values: Mapping[str, Any], text: str, name: str) -> None:
-        self.values, self._text, self._name = values, text, name
-
-    def error(self, key: str, message: str, hint: str = "") -> UsageError:
-        for number, line in enumerate(self._text.splitlines(), 1):
-            if re.search(rf"(^|[\s{{,.\"']){re.escape(key)}[\"']?\s*[=.\]]", line):
-                return UsageError(f"{self._name}, line {number}: {message}", hint=hint)
-        return UsageError(f"{self._name}: {message}", hint=hint)
-
-    def only(self, allowed: set[str], where: str) -> None:
-        for key in self.values:
-            if key not in allowed:
-                raise self.error(
-                    key, f"unknown key {key!r} {where}", f"known keys: {', '.join(sorted(allowed))}"
-                )
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.values.get(key, default)
-        if value is None:
-            raise UsageError(f"{self._name}: the key {key!r} is missing")
-        if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self.error(key, f"{key!r} must be a text")
-        if len(value) > 1024 or any(ord(letter) < 32 for letter in value):
-            raise self.error(key, f"{key!r} is too long or holds control characters")
-        return value.strip()
-
-    def flag(self, key: str) -> bool:
-        value = self.values.get(key, False)
-        if not isinstance(value, bool):
-            raise self.error(key, f"{key!r} must be true or false")
-        return value
-
-    def number(self, key: str, default: int, low: int, high: int) -> int:
-        value = self.values.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.error(key, f"{key!r} must be a number from {low} to {high}")
-        return value
-
-    def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
-        value = self.text(key, default)
-        if value not in choices:
-            raise self.error(key, f"{key!r} must be one of {', '.join(choices)}, not {value!r}")
-        return value
-
-    def table(self, key: str) -> _Reader:
-        value = self.values.get(key)
-        if value is None:
-            raise UsageError(f"{self._name}: the key {key!r} is missing")
-        if not isinstance(value, dict):
-            raise self.error(key, f"{key!r} must be a table in braces")
-        return _Reader(value, self._text, self._name)
-
-    def partitions(self, key: str = "partitions") -> tuple[int, ...]:
-        value = self.values.get(key, [])
-        if (
-            not isinstance(value, list)
-            or len(value) > 256
-            or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value)
-        ):
-            raise self.error(key, f"{key!r} must be a list of partition numbers")
-        return tuple(dict.fromkeys(value))
 
 
 def parse_job(text: str, *, name: str = "job") -> Job:
@@ -216,7 +178,7 @@ def parse_job(text: str, *, name: str = "job") -> Job:
             f"{name} is not TOML: {str(error)[:1].lower()}{str(error)[1:]}",
             hint="docs/cli.md shows what a job looks like",
         ) from error
-    reader = _Reader(values, text, name)
+    reader = TableReader(values, text, name)
     action = reader.choice("action", tuple(_KEYS))
     reader.only(_KEYS[action], f"in a job that says {action}")
     verify, filesystems = reader.flag("verify"), reader.flag("filesystems")
@@ -235,20 +197,22 @@ def parse_job(text: str, *, name: str = "job") -> Job:
         filesystems=filesystems,
         erase=_erase(reader) if action == "restore" else "",
         how=_how(reader) if action == "restore" else How(),
+        recipients=_recipients(reader),
+        secrets=_secrets(reader, action),
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
 
 
-def _image_place(reader: _Reader) -> ImagePlace:
-    table = reader.table("image")
-    table.only({"label", "path"}, "in 'image'")
+def _image_place(reader: TableReader, key: str = "image") -> ImagePlace:
+    table = reader.table(key)
+    table.only({"label", "path"}, f"in {key!r}")
     path = table.text("path").lstrip("/")
     if not path or ".." in PurePosixPath(path).parts:
         raise reader.error("path", "'path' must lead to a file inside the filesystem")
     return ImagePlace(label=table.text("label"), path=path)
 
 
-def _disk_name(reader: _Reader, key: str | None) -> DiskName | None:
+def _disk_name(reader: TableReader, key: str | None) -> DiskName | None:
     if key is None:
         return None
     table = reader.table(key)
@@ -259,7 +223,7 @@ def _disk_name(reader: _Reader, key: str | None) -> DiskName | None:
     return DiskName(by=cast(Literal["serial", "wwn", "label"], by), value=table.text(by))
 
 
-def _how(reader: _Reader) -> How:
+def _how(reader: TableReader) -> How:
     """How to restore: the checks of ``rescue restore``, with the line."""
     fit, into = reader.text("fit", ""), str(reader.values.get("into", ""))
     if not isinstance(reader.values.get("into", ""), int):
@@ -284,7 +248,34 @@ def _how(reader: _Reader) -> How:
     return How(fit, into, left, new)
 
 
-def _erase(reader: _Reader) -> str:
+def _recipients(reader: TableReader) -> tuple[str, ...]:
+    """Public keys, each looked at once, so that a mistake is known before anything begins."""
+    value = reader.values.get("recipients", [])
+    right = isinstance(value, list) and len(value) <= _MAX_RECIPIENTS
+    if not right or not all(isinstance(one, str) for one in value):
+        message = f"'recipients' must be a list of public keys, {_MAX_RECIPIENTS} at most"
+        raise reader.error("recipients", message)
+    from rescue.image.keys import parse_public
+
+    for one in value:
+        try:
+            parse_public(one)
+        except UsageError as error:
+            raise reader.error("recipients", error.message, error.hint) from error
+    return tuple(dict.fromkeys(value))
+
+
+def _secrets(reader: TableReader, action: str) -> tuple[SecretPlace, ...]:
+    named = [key for key in _SECRETS if key in reader.values]
+    if action == "capture" and "key_file" in named and "recipients" not in reader.values:
+        raise reader.error("key_file", "'key_file' needs 'recipients'", "they encrypt, it opens")
+    if reader.values.get("recipients") and reader.values.get("verify") and not named:
+        hint = "name the key_file of one of the 'recipients'"
+        raise reader.error("verify", "'verify' needs what opens the image", hint)
+    return tuple(SecretPlace(key, _image_place(reader, key)) for key in named)
+
+
+def _erase(reader: TableReader) -> str:
     if "erase" not in reader.values:
         raise UsageError(
             "a restore job must say what it erases: the key 'erase' is missing",

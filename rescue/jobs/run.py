@@ -19,6 +19,7 @@ from rescue.core.errors import (
     DiskTrouble,
     Exit,
     ImageIncomplete,
+    ImageLocked,
     RescueError,
     UsageError,
     from_os_error,
@@ -28,6 +29,7 @@ from rescue.image.partreader import Ask
 from rescue.jobs import discs, runtime, work
 from rescue.jobs.find import Found
 from rescue.jobs.held import held, quieten
+from rescue.jobs.keys import access_of, read_secrets
 from rescue.jobs.lines import LineReporter, Tee
 from rescue.jobs.marker import MEDIUM, Marker
 from rescue.jobs.model import MAX_JOB, Job, parse_job
@@ -36,6 +38,8 @@ from rescue.jobs.verifying import VerifyWish, verify
 
 _PATIENCE = 60.0
 """Seconds for a look at the disks to end."""
+# Errors of images speak of the command line's options.
+_LOCKED = "the job names what opens it: key_file, passphrase_file or recovery_key_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +201,9 @@ def _run_kept(
         done = _work(job, found, image, both, ask)
         status, lines, data = done.exit, done.lines, done.data
     except RescueError as error:
-        status = error.exit_code
-        lines = (f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else []))
-        data = {"action": job.action, "error": error.message, "hint": error.hint}
+        status, hint = error.exit_code, _LOCKED if isinstance(error, ImageLocked) else error.hint
+        lines = (f"error: {error.message}", *([f"hint: {hint}"] if hint else []))
+        data = {"action": job.action, "error": error.message, "hint": hint}
     except OSError as os_error:
         known = from_os_error(os_error, f"run the job on {os_error.filename or image}")
         status, lines = known.exit_code, (f"error: {known.message}",)
@@ -253,8 +257,9 @@ def _work(
     job: Job, found: Found, image: Path, reporter: Reporter, ask: Ask | None = None
 ) -> work.Done:
     """The verb itself."""
+    secrets = read_secrets(found)
     if job.action == "verify":
-        return verify(VerifyWish(image, job.deep, job.filesystems), reporter)
+        return verify(VerifyWish(image, job.deep, job.filesystems, secrets=secrets), reporter)
     assert found.disk is not None
     if job.action == "restore":
         wish = RestoreWish(
@@ -262,6 +267,7 @@ def _work(
             found.disk.path,
             job.partitions,
             job.erase,
+            secrets=secrets,
             ask=ask,
             fit=job.how.fit or None,
             into=job.how.into or None,
@@ -275,19 +281,25 @@ def _work(
     resume = _is_begun(image)
     if resume:
         reporter.note(f"{image} was begun and never finished: going on where it stopped")
-    done = work.capture(
-        work.CaptureWish(
-            found.disk.path, image, job.partitions, job.level, job.all_sectors, resume=resume
-        ),
-        reporter,
+    new = work.CaptureWish(
+        found.disk.path,
+        image,
+        job.partitions,
+        job.level,
+        job.all_sectors,
+        access=None if resume else access_of(job, secrets),
+        secrets=secrets if resume else (),
+        resume=resume,
     )
+    done = work.capture(new, reporter)
     if not job.verify:
         return done
-    checked = verify(VerifyWish(image, deep=True, filesystems=job.filesystems), reporter)
+    look = VerifyWish(image, deep=True, filesystems=job.filesystems, secrets=secrets)
+    checked = verify(look, reporter)
     said = {" ".join(line.split()) for line in done.lines}
-    new = [line for line in checked.lines if " ".join(line.split()) not in said]
+    more = [line for line in checked.lines if " ".join(line.split()) not in said]
     return work.Done(
         checked.exit if checked.exit is not Exit.COMPLETE else done.exit,
-        (*done.lines[:-1], *new),
+        (*done.lines[:-1], *more),
         {**done.data, "verify": dict(checked.data)},
     )

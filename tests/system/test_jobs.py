@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from rescue.core.errors import DiskTrouble, Exit
+from rescue.core.errors import DiskTrouble, Exit, ImageLocked
 from rescue.core.progress import Silent
+from rescue.image.keys import Passphrase, new_private_key, public_line, secret_line
+from rescue.image.reader import Image
 from rescue.jobs import runtime
 from rescue.jobs.find import find_now
 from rescue.jobs.held import held, looking
@@ -27,12 +29,14 @@ pytestmark = pytest.mark.root
 
 @dataclass(frozen=True)
 class Bench:
-    """Two loop devices: a machine's disk and a store, each with a label of this test alone."""
+    """Three loop devices, each with a label of this test alone: a machine's disk, a store, keys."""
 
     machine: Path
     machine_label: str
     store: Path
     store_label: str
+    keys: Path
+    keys_label: str
 
     def job(self, action: str, more: str = "") -> Job:
         """A job over both."""
@@ -54,7 +58,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     nodes: list[Path] = []
     labels: list[str] = []
     try:
-        for name in ("machine", "store"):
+        for name in ("machine", "store", "keys"):
             file, label = tmp_path / f"{name}.raw", f"t{secrets.token_hex(5)}"
             file.touch()
             os.truncate(file, 48 << 20)
@@ -63,7 +67,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             nodes.append(node)
             labels.append(label)
             command("blockdev", "--setro", node)
-        yield Bench(nodes[0], labels[0], nodes[1], labels[1])
+        yield Bench(nodes[0], labels[0], nodes[1], labels[1], nodes[2], labels[2])
     finally:
         for node in nodes:
             # The flag outlives the detaching: the next user of this loop device would have it.
@@ -130,6 +134,70 @@ def test_a_capture_that_was_stopped_goes_on(bench: Bench) -> None:
     assert "going on where it stopped" in read_store(bench, "images/pc.rescue.capture.log")
     verify = bench.job("verify", "deep = true")
     assert run_job(verify, find_now(verify), Silent()).exit is Exit.COMPLETE
+
+
+def test_an_encrypted_image_is_made_checked_and_gone_on_with(bench: Bench) -> None:
+    """Made for a public key; what opens it lies on another disk, which is only read."""
+    key, other = new_private_key(), new_private_key()
+    with held(bench.keys, writable=True) as place:
+        place.file("pc.key").write_text(secret_line(key) + "\n")
+        place.file("other.key").write_text(secret_line(other) + "\n")
+    named = f'key_file = {{ label = "{bench.keys_label}", path = "pc.key" }}'
+    sealed = f'recipients = ["{public_line(key)}"]'
+    capture = bench.job("capture", f"{sealed}\n{named}\nverify = true")
+    result = run_job(capture, find_now(capture), Silent())
+    assert result.exit is Exit.COMPLETE, result.lines
+    assert any(
+        line.startswith("safe to rely on: yes, because every chunk") for line in result.lines
+    )
+    assert is_read_only(bench.keys)
+    assert not is_mounted(bench.keys)
+    with held(bench.store, writable=False) as place:
+        with pytest.raises(ImageLocked):
+            Image.open(place.file("images/pc.rescue"))
+    kept = read_store(bench, "images/pc.rescue.capture.json")
+    assert secret_line(key) not in kept + read_store(bench, "images/pc.rescue.capture.log")
+
+    wrong = bench.job("verify", "deep = true\n" + named.replace("pc.key", "other.key"))
+    assert run_job(wrong, find_now(wrong), Silent()).exit is Exit.LOCKED
+    absent = bench.job("verify", "deep = true\n" + named.replace("pc.key", "absent.key"))
+    failed = run_job(absent, find_now(absent), Silent())
+    assert failed.exit is Exit.DISK
+    assert any("absent.key" in line for line in failed.lines)
+
+    with held(bench.store, writable=True) as place:
+        image = place.file("images/pc.rescue")
+        os.truncate(image, image.stat().st_size - 100)
+    alone = bench.job("capture", sealed)
+    refused = run_job(alone, find_now(alone), Silent())
+    assert refused.exit is Exit.LOCKED, refused.lines
+    assert refused.lines[1].startswith("hint: the job names what opens it")
+    again = run_job(capture, find_now(capture), Silent())
+    assert again.exit is Exit.COMPLETE, again.lines
+    assert "going on where it stopped" in read_store(bench, "images/pc.rescue.capture.log")
+
+
+def test_a_passphrase_in_a_file_encrypts_and_opens(bench: Bench) -> None:
+    with held(bench.keys, writable=True) as place:
+        place.file("words").write_text("correct horse\nbattery\n")
+    named = f'passphrase_file = {{ label = "{bench.keys_label}", path = "words" }}'
+    capture = bench.job("capture", named)
+    assert run_job(capture, find_now(capture), Silent()).exit is Exit.COMPLETE
+    with held(bench.store, writable=False) as place:
+        path = place.file("images/pc.rescue")
+        with Image.open(path, secrets=[Passphrase(b"correct horse")]) as image:
+            assert image.header.sealed
+    verify = bench.job("verify", f"filesystems = true\n{named}")
+    checked = run_job(verify, find_now(verify), Silent())
+    assert checked.exit is Exit.COMPLETE, checked.lines
+    restore = parse_job(
+        f'action = "restore"\ntarget = {{ label = "{bench.machine_label}" }}\n'
+        f'image = {{ label = "{bench.store_label}", path = "images/pc.rescue" }}\n'
+        f'erase = "nothing"\n{named}\n'
+    )
+    # Loop devices have no serial number to confirm: it is opened, and then refused.
+    refused = run_job(restore, find_now(restore), Silent())
+    assert refused.exit is Exit.REFUSED, refused.lines
 
 
 def test_a_damaged_image_fails_the_job(bench: Bench) -> None:

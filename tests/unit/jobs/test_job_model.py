@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescue.core.errors import UsageError
-from rescue.jobs.model import MAX_JOB, DiskName, How, ImagePlace, parse_job
+from rescue.image.keys import new_private_key, public_line
+from rescue.jobs.model import MAX_JOB, DiskName, How, ImagePlace, SecretPlace, parse_job
 
 CAPTURE = """
 action = "capture"
@@ -115,6 +116,69 @@ def test_how_a_restore_is_not_done(text: str, message: str) -> None:
         parse_job(text, name="pc.toml")
     assert f"pc.toml, {message}" in caught.value.message or message in caught.value.message
     assert caught.value.hint or "must be" in message or "exclude" in message
+
+
+def sealed(more: str = "") -> str:
+    """A capture that encrypts, for a key made here."""
+    public = public_line(new_private_key())
+    return CAPTURE.replace("verify = true", f'recipients = ["{public}"]') + more
+
+
+KEY_FILE = 'key_file = { label = "KEYS", path = "/office.key" }\n'
+PASSPHRASE_FILE = 'passphrase_file = { label = "medium", path = "words" }\n'
+
+
+def test_what_opens_an_image_is_named_by_its_place() -> None:
+    job = parse_job(RESTORE + KEY_FILE + PASSPHRASE_FILE)
+    assert job.secrets == (
+        SecretPlace("passphrase_file", ImagePlace("medium", "words")),
+        SecretPlace("key_file", ImagePlace("KEYS", "office.key")),
+    )
+    assert str(job.secrets[1]) == "key in KEYS:office.key"
+    assert not job.encrypts
+    assert parse_job(VERIFY + KEY_FILE.replace("key_file", "recovery_key_file")).secrets
+
+
+def test_who_may_open_a_new_image() -> None:
+    job = parse_job(sealed())
+    assert job.encrypts
+    assert len(job.recipients) == 1
+    assert "partitions 1, 3 only, encrypted" in job.lines()[0]
+    assert parse_job(sealed(KEY_FILE + "verify = true\n")).verify
+    assert parse_job(CAPTURE + PASSPHRASE_FILE).encrypts
+    assert not parse_job(CAPTURE).encrypts
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (CAPTURE + KEY_FILE, "line 9: 'key_file' needs 'recipients'"),
+        (CAPTURE + 'recipients = "all"\n', "line 9: 'recipients' must be a list of public keys"),
+        (CAPTURE + "recipients = [1]\n", "line 9: 'recipients' must be a list of public keys"),
+        (CAPTURE + f"recipients = {['a'] * 16}\n", "15 at most"),
+        (CAPTURE + 'recipients = ["me"]\n', "line 9: "),
+        (CAPTURE + 'key_file = "/mnt/key"\n', "'key_file' needs 'recipients'"),
+        (VERIFY + 'key_file = "/mnt/key"\n', "line 5: 'key_file' must be a table in braces"),
+        (VERIFY + KEY_FILE.replace("/office", "../office"), "'path' must lead to a file inside"),
+        (VERIFY + KEY_FILE.replace("label", "lable"), "unknown key 'lable' in 'key_file'"),
+        (VERIFY + 'passphrase = "secret"\n', "unknown key 'passphrase'"),
+        (VERIFY + "recipients = []\n", "unknown key 'recipients'"),
+        (
+            CAPTURE + KEY_FILE.replace("key_file", "recovery_key_file"),
+            "unknown key 'recovery_key_file'",
+        ),
+    ],
+)
+def test_mistakes_about_keys_are_named(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_job(text, name="night.toml")
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_what_is_encrypted_for_others_cannot_be_checked_without_a_key() -> None:
+    with pytest.raises(UsageError, match="'verify' needs what opens the image"):
+        parse_job(sealed("verify = true\n"))
 
 
 def test_the_digest_is_of_the_text() -> None:

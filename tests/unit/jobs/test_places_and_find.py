@@ -185,6 +185,41 @@ def test_an_image_never_lies_on_the_disk_of_the_job() -> None:
         find(parse_job(CAPTURE.replace("STORE", "medium")), DISKS, FILESYSTEMS)
 
 
+RESTORE = """
+action = "restore"
+target = { serial = "MACHINE01" }
+image = { label = "STORE", path = "pc.rescue" }
+erase = "MACHINE01"
+"""
+
+
+def test_a_key_is_found_and_never_lies_on_what_is_erased() -> None:
+    job = parse_job(RESTORE + 'key_file = { label = "STORE", path = "pc.key" }')
+    found = find(job, DISKS, FILESYSTEMS)
+    (key,) = found.keys
+    assert key.filesystem is not None
+    assert key.filesystem.node == Path("/dev/sdb")
+    said = found.lines(job)
+    assert "key in STORE:pc.key, on /dev/sdb" in said
+    assert any("lies beside it" in line for line in said)
+    on_medium = parse_job(RESTORE + 'passphrase_file = { label = "medium", path = "words" }')
+    found = find(on_medium, DISKS, FILESYSTEMS)
+    assert found.keys[0].filesystem is None
+    assert "passphrase in medium:words, on the boot medium" in found.lines(on_medium)
+    assert not any("lies beside it" in line for line in found.lines(on_medium))
+    with pytest.raises(UsageError, match=r"the key in root:pc\.key lies on /dev/sda, the very"):
+        find(
+            parse_job(RESTORE + 'key_file = { label = "root", path = "pc.key" }'),
+            DISKS,
+            FILESYSTEMS,
+        )
+    with pytest.raises(DiskTrouble, match="no filesystem or partition has the label 'GONE'"):
+        find(parse_job(RESTORE + PASSWORD.replace("KEYS", "GONE")), DISKS, FILESYSTEMS)
+
+
+PASSWORD = 'passphrase_file = { label = "KEYS", path = "words" }'
+
+
 def test_slow_disks_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [(), (), FILESYSTEMS]
     monkeypatch.setattr("rescue.jobs.find.list_filesystems", lambda: seen.pop(0))
