@@ -27,17 +27,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Boot tests that come last, each file by itself: whichever worker has nothing else left takes one.
+# Boot tests that come last, each by itself and the longest first: whichever worker has nothing else
+# left takes one.
 _LATE = tuple(
     f"tests/boot/test_{name}.py"
-    for name in ("other_disks", "second_copy", "shell", "stick", "view")
+    for name in ("shell", "stick", "other_disks", "second_copy", "view")
 )
 
 
 def _turn(item: pytest.Item) -> int:
     """Machines first, then what needs no medium, then what does: it is built meanwhile."""
-    if item.nodeid.startswith(_LATE):
-        return 3
+    for place, file in enumerate(_LATE):
+        if item.nodeid.startswith(file):
+            return 3 + place
     if item.nodeid.startswith("tests/boot/"):
         return 0
     return 2 if item.nodeid.startswith("tests/system/") else 1
@@ -104,14 +106,24 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 class OneStartsMachines(LoadScopeScheduling):
     """With two workers (ci/test) one starts the virtual machines, the other does all the rest.
 
-    Whoever is ready first then begins with the late ones. The tests of a file stay together,
-    because they share what they made.
+    Whoever is ready first then begins with the late ones. The tests of any other file stay
+    together, because they share what they made.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        """All of tests/boot but the late ones is one scope, every other file is one of its own."""
+        """tests/boot is one scope, but for the late ones; every other file is one of its own."""
         file: str = nodeid.split("::", 1)[0]
-        return "boot" if file.startswith("tests/boot/") and file not in _LATE else file
+        if file in _LATE:
+            return nodeid
+        return "boot" if file.startswith("tests/boot/") else file
+
+    def _reschedule(self, node: Any) -> None:
+        """One test ahead is enough, and all that a worker must have to run the one before it.
+
+        By default it is two: minutes of machines, while the other worker has nothing to do.
+        """
+        if not self.workqueue or self._pending_of(self.assigned_work[node]) < 2:
+            super()._reschedule(node)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,14 +8,18 @@ nothing of it is tested anywhere else.
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 from rescue.core.errors import Exit
+from rescue.core.units import MIB
 from tests.boot.guest import Guest
 from tests.boot.inspect import ask
+from tests.boot.qemu import Drive
 
 SOURCE, TARGET = "SOURCE01", "TARGET01"
-SIZE = 288 << 20
+_SIZE = 288 * MIB
 _IMAGE = "/run/containers.rescue"
 # What keeps its files: the mirror, and four logical volumes.
 _VOLUMES = ("root", "origin", "snap", "thin")
@@ -25,8 +29,6 @@ _AGAIN = 'again() { n=0; until "$@"; do n=$((n+1)); test $n -lt 60 || return 1; 
 _MAKE = (
     _AGAIN,
     "disk=$(readlink -f /dev/disk/by-id/virtio-SOURCE01); blockdev --setrw $disk",
-    # What is not captured must not be needed: the disk is full of something else.
-    "head -c 1M /dev/urandom >/run/old; for i in $(seq 272); do cat /run/old; done >$disk",
     "printf 'label: gpt\\nsize=40MiB\\nsize=40MiB\\nsize=176MiB\\n' | sfdisk --quiet $disk",
     "udevadm settle; printf 'a long passphrase' > /run/key",
     "yes | mdadm --create /dev/md7 --quiet --run --level 1 --raid-devices 2 --assume-clean "
@@ -72,8 +74,17 @@ _BACK = (
 )
 
 
+def disks(room: Path) -> list[Drive]:
+    """Two disks. What is not captured must not be needed: the first is full of something else."""
+    for serial, content in ((SOURCE, os.urandom(MIB) * (_SIZE // MIB)), (TARGET, b"")):
+        with (room / f"{serial}.raw").open("wb") as file:
+            file.write(content)
+            file.truncate(_SIZE)
+    return [Drive(room / f"{serial}.raw", serial=serial) for serial in (SOURCE, TARGET)]
+
+
 def there_and_back(guest: Guest) -> None:
-    """In a root shell of the medium, with two disks of ``SIZE`` of these serials, both empty.
+    """In a root shell of the medium, with ``disks``.
 
     Raises:
         AssertionError: something was captured whole that need not be, or did not come back.

@@ -94,12 +94,8 @@ def test_stick_under_bios_checks_itself(
 
 def test_disc_under_secure_boot(iso: Path, accelerator: Accelerator, room: Path, log: Log) -> None:
     """Locked down as it is, its kernel has what volumes inside volumes need."""
-    drives = [media.disc(iso)]
-    for serial in (containers.SOURCE, containers.TARGET):
-        with (room / f"{serial}.raw").open("wb") as file:
-            file.truncate(containers.SIZE)
-        drives.append(Drive(room / f"{serial}.raw", serial=serial))
-    machine = Machine(Firmware.SECURE_BOOT, tuple(drives), 2048)
+    drives = (media.disc(iso), *containers.disks(room))
+    machine = Machine(Firmware.SECURE_BOOT, drives, 2048)
     with Guest(machine, accelerator, log("disc")) as guest:
         media.wait_ready(guest)
         media.root_shell(guest)
