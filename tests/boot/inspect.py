@@ -97,7 +97,12 @@ def disks_are_untouched(guest: Guest, disks: set[str]) -> None:
             assert read_only == "1", f"the kernel would write to {name}: {listing}"
             found.add(serial)
     assert disks <= found, listing
-    mounts = ask(guest, "findmnt --noheadings --raw --output SOURCE,TARGET")
+    # The shell mounts what appears to look for images, read-only and for a moment: one list without
+    # that is enough, and must come.
+    listed = "m=$(findmnt --noheadings --raw --output SOURCE,TARGET)"
+    without = 'echo "$m" | grep -q /run/rescue/places'
+    ask(guest, f"n=0; while {listed}; {without} && [ $n -lt 99 ]; do n=$((n+1)); sleep 0.3; done")
+    mounts = ask(guest, 'echo "$m"')
     for line in mounts.splitlines():
         source, _, target = line.partition(" ")
         if source.startswith("/dev/") and not source.startswith("/dev/loop"):
