@@ -212,19 +212,19 @@ class PartWriter:
         for data in buffers:
             left = memoryview(data)
             while left:
-                room = len(left)
+                fits = len(left)
                 if capacity:
                     part, within = divmod(self.position, capacity)
                     if part == len(self._fds):
                         self._end_part()
                         self._open_next()
-                    room = capacity - within
+                    fits = min(fits, capacity - within)
                 try:
-                    self._appender.append(left[:room])
+                    self._appender.append(left[:fits])
                 except OSError as error:
                     raise self._failed(error) from error
-                self.position += len(left[:room])
-                left = left[room:]
+                self.position += fits
+                left = left[fits:]
         return start
 
     @property
